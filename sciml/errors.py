@@ -1,0 +1,49 @@
+"""Errors that a user meets, each one sentence: what came, what was expected, what to do.
+
+Everything that can be wrong in a problem file is checked once, where it enters, and raised as a
+`ProblemError`; a run that cannot go on raises a `TrainingError`. Both derive from `SciMLError`, so that the
+command line prints the sentence and not a traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SciMLError(Exception):
+    """Base of the errors whose message is meant for the user as it stands."""
+
+
+class ProblemError(SciMLError, ValueError):
+    """Something in a problem file or an argument does not make sense."""
+
+
+class TrainingError(SciMLError, RuntimeError):
+    """A run cannot go on (non-finite numbers, a line search that finds nothing, no memory)."""
+
+
+def unknown_name(kind: str, name: str, valid: Iterable[str]) -> str:
+    """Sentence for a name that does not exist: the valid ones and the nearest.
+
+    Args:
+        kind: What the name should be, e.g. ``"optimizer"``.
+        name: What came.
+        valid: The names that exist.
+    """
+    names = sorted({str(v) for v in valid})
+    near = get_close_matches(str(name), names, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"unknown {kind} {str(name)!r}{hint} Valid: {', '.join(names) or 'none'}." \
+        if near else f"unknown {kind} {str(name)!r}. Valid: {', '.join(names) or 'none'}."
+
+
+def look_up(kind: str, name: str, table: dict):
+    """Value of `name` in a plain dict of choices.
+
+    Raises:
+        ProblemError: The name is not in the table; the sentence lists the valid ones and the nearest.
+    """
+    if name not in table:
+        raise ProblemError(unknown_name(kind, name, table))
+    return table[name]
