@@ -1,0 +1,235 @@
+"""Jets: a batch of values together with a closed set of their derivatives, pushed forward in one pass.
+
+A `Jet` of a field with W channels at N points holds the streams ∂^α h, α ∈ A, as one tensor (S, N, W). A linear layer
+is one matrix product for all streams; an activation is Faà di Bruno's sum. Fields are written once in terms of
+the operations below; with A = {0} they are an ordinary forward pass.
+
+The backward pass of an activation is written by hand. With g_α the incoming adjoints,
+
+    ∂σ(h)_α / ∂h_β = C(α, β) [σ′(h)]_{α−β}      ⇒      h̄_β = Σ_{α ≥ β} C(α, β) g_α [σ′(h)]_{α−β},
+
+so only h is kept from the forward pass, and the jet of σ′ is recomputed.
+
+A jet may carry a *tape*: then every operation with parameters records its inputs and outputs, from which the
+Jacobian of pointwise residuals is read off (`jacobian.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .activations import Activation
+from .indices import IndexSet, faa_di_bruno, leibniz
+
+
+@dataclass
+class LinearRecord:
+    """z = h Wᵀ + b on all streams: enough to form ∂r/∂W and ∂r/∂b point by point."""
+
+    weight: Tensor
+    bias: Tensor | None
+    source: Tensor
+    target: Tensor
+
+
+@dataclass
+class ScaleRecord:
+    """y = a ⊙ h on all streams, a broadcast over the last axis."""
+
+    factor: Tensor
+    source: Tensor
+    target: Tensor
+
+
+class Jet:
+    """Streams ∂^α h of W channels at N points.
+
+    Args:
+        data: The streams that may be nonzero, shape (S′, N, W), in the order of `present`.
+        indices: The closed set A of multi-indices.
+        present: Rows of A that `data` holds; the others are zero. None: all of them.
+        tape: List that collects records of operations with parameters; None: nothing is recorded.
+    """
+
+    __slots__ = ("data", "indices", "present", "tape")
+
+    def __init__(self, data: Tensor, indices: IndexSet, present: tuple[int, ...] | None = None,
+                 tape: list | None = None):
+        self.data = data
+        self.indices = indices
+        self.present = tuple(range(len(indices))) if present is None else present
+        self.tape = tape
+
+    @staticmethod
+    def of_coordinates(X: Tensor, indices: IndexSet, tape: list | None = None) -> Jet:
+        """Jet of the coordinates themselves, from X of shape (N, D): values and unit first derivatives."""
+        N, D = X.shape
+        firsts = [i for i, alpha in enumerate(indices.indices) if sum(alpha) == 1]
+        units = [torch.eye(D, dtype=X.dtype, device=X.device)[indices.indices[i].index(1)] for i in firsts]
+        streams = [X, *(unit.expand(N, D) for unit in units)]
+        return Jet(torch.stack(streams), indices, (0, *firsts), tape)
+
+    def with_data(self, data: Tensor) -> Jet:
+        """A jet with the same streams present and other numbers."""
+        return Jet(data, self.indices, self.present, self.tape)
+
+    def dense(self) -> Jet:
+        """The same jet with all streams of the set stored."""
+        if len(self.present) == len(self.indices):
+            return self
+        zero = torch.zeros_like(self.data[0])
+        slot = {row: i for i, row in enumerate(self.present)}
+        streams = [self.data[slot[row]] if row in slot else zero for row in range(len(self.indices))]
+        return Jet(torch.stack(streams), self.indices, None, self.tape)
+
+    @property
+    def value(self) -> Tensor:
+        """The values h, shape (N, W)."""
+        return self.data[0]
+
+    def stream(self, alpha: tuple[int, ...]) -> Tensor:
+        """∂^α h, shape (N, W)."""
+        row = self.indices.position(alpha)
+        if row not in self.present:
+            return torch.zeros_like(self.data[0])
+        return self.data[self.present.index(row)]
+
+
+def linear(h: Jet, weight: Tensor, bias: Tensor | None = None) -> Jet:
+    """h Wᵀ + b: one matrix product for all streams; the bias enters the value only.
+
+    Args:
+        weight: Shape (W_out, W_in).
+        bias: Shape (W_out,).
+    """
+    data = h.data
+    S, N, W = data.shape
+    if bias is None:
+        target = torch.mm(data.reshape(S * N, W), weight.t()).reshape(S, N, -1)
+    elif S == 1:
+        target = torch.addmm(bias, data[0], weight.t()).unsqueeze(0)
+    else:
+        target = torch.mm(data.reshape(S * N, W), weight.t()).reshape(S, N, -1)
+        shift = torch.zeros(S, 1, 1, dtype=data.dtype, device=data.device)
+        shift[0] = 1
+        target = torch.addcmul(target, shift, bias)
+    if h.tape is not None:
+        h.tape.append(LinearRecord(weight, bias, data, target))
+    return h.with_data(target)
+
+
+def scale(h: Jet, factor: Tensor) -> Jet:
+    """a ⊙ h for a trainable a of shape () or (W,)."""
+    target = h.data * factor
+    if h.tape is not None:
+        h.tape.append(ScaleRecord(factor, h.data, target))
+    return h.with_data(target)
+
+
+def multiply(f: Jet, g: Jet) -> Jet:
+    """The product f g, by Leibniz' rule."""
+    f, g = f.dense(), g.dense()
+    streams = []
+    for terms in leibniz(f.indices):
+        total: Tensor | None = None
+        for count, i, j in terms:
+            term = f.data[i] * g.data[j]
+            term = term if count == 1 else count * term
+            total = term if total is None else total + term
+        streams.append(total)
+    return Jet(torch.stack(streams), f.indices, None, f.tape)
+
+
+def add(f: Jet, g: Jet) -> Jet:
+    """The sum f + g."""
+    if f.present != g.present:
+        f, g = f.dense(), g.dense()
+    return f.with_data(f.data + g.data)
+
+
+def subtract(f: Jet, g: Jet) -> Jet:
+    """The difference f − g."""
+    if f.present != g.present:
+        f, g = f.dense(), g.dense()
+    return f.with_data(f.data - g.data)
+
+
+def join(parts: list[Jet]) -> Jet:
+    """Channels of several jets side by side."""
+    if len({p.present for p in parts}) > 1:
+        parts = [p.dense() for p in parts]
+    return parts[0].with_data(torch.cat([p.data for p in parts], dim=-1))
+
+
+def channels(h: Jet, index) -> Jet:
+    """Some channels of a jet (a slice or a list of positions)."""
+    return h.with_data(h.data[..., index])
+
+
+def activate(h: Jet, activation: Activation) -> Jet:
+    """σ(h) with all streams of the set."""
+    if torch.compiler.is_compiling():
+        data = compose(h.data, activation, h.indices, h.present, 0)
+    else:
+        data = _Compose.apply(h.data, activation, h.indices, h.present, 0)
+    return Jet(data, h.indices, None, h.tape)
+
+
+def compose(data: Tensor, activation: Activation, indices: IndexSet, present: tuple[int, ...],
+            shift: int) -> Tensor:
+    """Streams of σ^{(shift)}(h) by Faà di Bruno's sum, shape (S, N, W)."""
+    order = indices.order + shift
+    sigma = activation.derivatives(data[0], order)[shift:]
+    streams = []
+    for terms in faa_di_bruno(indices, present):
+        total: Tensor | None = None
+        for k, sums in terms:
+            part: Tensor | None = None
+            for count, factors in sums:
+                term = None
+                for i in factors:
+                    term = data[i] if term is None else term * data[i]
+                if term is not None and count != 1:
+                    term = count * term
+                part = term if part is None else part + term
+            value = sigma[k] if part is None else sigma[k] * part
+            total = value if total is None else total + value
+        streams.append(torch.zeros_like(data[0]) if total is None else total)
+    return torch.stack(streams)
+
+
+class _Compose(torch.autograd.Function):
+    """σ^{(shift)}(h) with the hand-written adjoint of the module docstring; differentiable to any order."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(data, activation, indices, present, shift):
+        return compose(data, activation, indices, present, shift)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        data, ctx.activation, ctx.indices, ctx.present, ctx.shift = inputs
+        ctx.save_for_backward(data)
+
+    @staticmethod
+    def backward(ctx, adjoint):
+        (data,) = ctx.saved_tensors
+        if adjoint.requires_grad or torch.is_grad_enabled():
+            slope = _Compose.apply(data, ctx.activation, ctx.indices, ctx.present, ctx.shift + 1)
+        else:
+            slope = compose(data, ctx.activation, ctx.indices, ctx.present, ctx.shift + 1)
+        rows = {row: i for i, row in enumerate(ctx.present)}
+        totals: list[Tensor | None] = [None] * len(ctx.present)
+        for alpha, terms in enumerate(leibniz(ctx.indices)):
+            for count, beta, rest in terms:
+                if beta not in rows:
+                    continue
+                term = adjoint[alpha] * slope[rest]
+                term = term if count == 1 else count * term
+                i = rows[beta]
+                totals[i] = term if totals[i] is None else totals[i] + term
+        return torch.stack(totals), None, None, None, None

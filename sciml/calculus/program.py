@@ -1,0 +1,150 @@
+"""Programs: an equation as a flat list of tensor operations.
+
+The graph that an equation left behind is sorted, common subexpressions are merged, and constants are folded in. What
+remains is replayed at every step with plain tensors of shape (N,): no quantity, no Python function of the user, and
+nothing that stops `torch.compile`, `vmap` or automatic differentiation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .quantity import Apply, Leaf, Quantity
+
+LeafKey = tuple[str, str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """Reference to an earlier value of the program."""
+
+    index: int
+
+
+class Program:
+    """Outputs as functions of leaf values.
+
+    Args:
+        outputs: Quantities or plain numbers by name.
+
+    Attributes:
+        names: Output names, in order.
+        leaves: Keys (kind, name, α) of the inputs.
+    """
+
+    def __init__(self, outputs: Mapping[str, object]):
+        self.names = tuple(outputs)
+        self._slots: dict = {}
+        self._steps: list[tuple] = []
+        self._inputs: list[LeafKey] = []
+        self._known: dict[int, _Slot] = {}
+        self._alive: list = []
+        references = [self._place(value) for value in outputs.values()]
+        self._results = tuple(references)
+        self.leaves = tuple(self._inputs)
+        del self._slots, self._known, self._alive
+
+    @property
+    def requests(self) -> dict[str, set[tuple[int, ...]]]:
+        """Derivatives asked of each unknown."""
+        wanted: dict[str, set] = {}
+        for kind, name, alpha in self.leaves:
+            if kind == "unknown":
+                wanted.setdefault(name, set()).add(alpha)
+        return wanted
+
+    def uses(self, kind: str) -> tuple[str, ...]:
+        """Names of the leaves of a kind, e.g. "parameter"."""
+        return tuple(name for k, name, _ in self.leaves if k == kind)
+
+    def _place(self, value):
+        """Slot of a quantity, or the constant itself; an explicit stack, since graphs can be deep."""
+        if not isinstance(value, Quantity):
+            return value
+        stack = [value]
+        while stack:
+            node = stack[-1]
+            if id(node) in self._known:
+                stack.pop()
+                continue
+            missing = [] if isinstance(node, Leaf) else [
+                a for a in (*node.args, *node.kwargs.values())
+                if isinstance(a, Quantity) and id(a) not in self._known]
+            if missing:
+                stack.extend(missing)
+                continue
+            stack.pop()
+            self._known[id(node)] = self._leaf(node) if isinstance(node, Leaf) else self._operation(node)
+            self._alive.append(node)
+        return self._known[id(value)]
+
+    def _leaf(self, node: Leaf) -> _Slot:
+        if ("leaf", node.key) not in self._slots:
+            self._inputs.append(node.key)
+            self._steps.append(("leaf", node.key))
+            self._slots["leaf", node.key] = _Slot(len(self._steps) - 1)
+        return self._slots["leaf", node.key]
+
+    def _operation(self, node: Apply) -> _Slot:
+        args = tuple(self._known[id(a)] if isinstance(a, Quantity) else a for a in node.args)
+        kwargs = {k: self._known[id(a)] if isinstance(a, Quantity) else a for k, a in node.kwargs.items()}
+        identity = lambda a: a if isinstance(a, (_Slot, int, float, bool, str, type(None))) else id(a)
+        key = (node.function, tuple((type(a), identity(a)) for a in args),
+               tuple((k, type(a), identity(a)) for k, a in kwargs.items()))
+        if key not in self._slots:
+            self._steps.append(("call", node.function, args, kwargs))
+            self._slots[key] = _Slot(len(self._steps) - 1)
+        return self._slots[key]
+
+    def __call__(self, leaves: Mapping[LeafKey, Tensor], like: Tensor) -> list[Tensor]:
+        """Values of the outputs, each of the shape of `like`.
+
+        Args:
+            leaves: Values by key, each of shape (N,) or ().
+            like: Tensor of shape (N,) that gives shape, dtype and device.
+        """
+        values: list = []
+
+        def resolve(a):
+            if isinstance(a, _Slot):
+                return values[a.index]
+            if isinstance(a, Tensor) and (a.device != like.device or
+                                          (a.is_floating_point() and a.dtype != like.dtype)):
+                return a.to(like.device, like.dtype if a.is_floating_point() else a.dtype)
+            return a
+
+        for step in self._steps:
+            if step[0] == "leaf":
+                values.append(leaves[step[1]])
+            else:
+                _, function, args, kwargs = step
+                args = _with_tensors(function, [resolve(a) for a in args], like)
+                values.append(function(*args, **{k: resolve(a) for k, a in kwargs.items()}))
+        results = []
+        for reference in self._results:
+            value = resolve(reference)
+            if not isinstance(value, Tensor):
+                value = torch.full_like(like, float(value))
+            elif value.dtype != like.dtype:
+                value = value.to(like.dtype)
+            results.append(value.expand(like.shape) if value.ndim == 0 else value)
+        return results
+
+
+_NEED_TENSORS = {torch.maximum, torch.minimum, torch.atan2, torch.logical_and, torch.logical_or}
+_UNARY_OF_NUMBER = {torch.sin, torch.cos, torch.exp, torch.log, torch.sqrt, torch.tanh, torch.abs}
+
+
+def _with_tensors(function, args: list, like: Tensor) -> list:
+    """Plain numbers as tensors where a torch function takes no numbers."""
+    first_is_number = bool(args) and isinstance(args[0], (int, float)) and function is not torch.where
+    if function in _NEED_TENSORS or function in _UNARY_OF_NUMBER:
+        return [torch.full_like(like, a) if isinstance(a, (int, float)) else a for a in args]
+    if first_is_number and function in (torch.sub, torch.add, torch.mul, torch.div, torch.lt, torch.le, torch.gt,
+                                        torch.ge, torch.eq, torch.ne):
+        return [torch.as_tensor(args[0], dtype=like.dtype, device=like.device), *args[1:]]
+    return args

@@ -1,0 +1,485 @@
+"""Quantities: what `u`, `x` and `nu` are inside a user's equation.
+
+An equation is an ordinary Python function. When a problem is built it is called once with quantities, which record
+what is done to them as a graph of torch functions: leaves are derivatives of unknowns, coordinates, unknown
+parameters and normals. A derivative of a composite, such as `d(k(x) * u.x, "x")`, is taken on this graph by the rules
+of calculus, so that in the end only derivatives of the unknowns themselves are asked of a field. `program.py` turns
+the graph into a flat list of tensor operations; the hot loop contains no quantity.
+
+Functions without a rule below (any differentiable elementwise torch function, an `nn.Module` that maps points one by
+one) get their derivatives by forward-mode automatic differentiation of the function itself.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import ProblemError
+
+Number = (int, float)
+
+
+class UnknownAttribute(ProblemError, AttributeError):
+    """A quantity was asked for a derivative or a function that does not exist."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The coordinates a problem's quantities live in.
+
+    Args:
+        coordinates: All of them, in the order of a field's inputs.
+        space: Those that `grad`, `div` and `laplacian` run over.
+    """
+
+    coordinates: tuple[str, ...]
+    space: tuple[str, ...]
+    leaves: dict = field(default_factory=dict, compare=False, repr=False)
+
+    def leaf(self, kind: str, name: str, alpha: tuple[int, ...] | None = None) -> Leaf:
+        """The leaf of this kind and name; the same object each time."""
+        alpha = (0,) * len(self.coordinates) if alpha is None else alpha
+        key = (kind, name, alpha)
+        if key not in self.leaves:
+            self.leaves[key] = Leaf(self, kind, name, alpha)
+        return self.leaves[key]
+
+
+class Quantity:
+    """A number at every point, with derivatives; made by the package, used by equations.
+
+    `u.x`, `u.xx`, `u.xt` are derivatives when every letter is a coordinate; otherwise `u.exp()` and the like are
+    torch's functions. Use `d(q, "name")` for coordinates with longer names.
+    """
+
+    frame: Frame
+
+    def __init__(self, frame: Frame):
+        self.frame = frame
+        self._derivatives: dict[str, Any] = {}
+
+    def differentiate(self, coordinate: str):
+        """∂q/∂coordinate as a quantity or a number."""
+        if coordinate not in self._derivatives:
+            self._derivatives[coordinate] = self._differentiate(coordinate)
+        return self._derivatives[coordinate]
+
+    def _differentiate(self, coordinate: str):
+        raise NotImplementedError
+
+    def __getattr__(self, name: str):
+        if name.startswith("__") or name in ("frame", "_derivatives"):
+            raise AttributeError(name)
+        if all(letter in self.frame.coordinates for letter in name):
+            value = self
+            for letter in sorted(name, key=self.frame.coordinates.index):
+                value = d(value, letter)
+            return value
+        if hasattr(torch.Tensor, name) and callable(getattr(torch, name, None)):
+            return lambda *args, **kwargs: getattr(torch, name)(self, *args, **kwargs)
+        coordinates = self.frame.coordinates
+        near = get_close_matches(name, [a + b for a in coordinates for b in ("", *coordinates)], 1)
+        hint = f"; did you mean .{near[0]}?" if near else ""
+        raise UnknownAttribute(
+            f"{self!r} has no derivative or function {name!r}{hint} Derivatives are made of the coordinates "
+            f"{', '.join(coordinates)}; for names of several letters write d(q, \"name\")."
+        )
+
+    def __bool__(self):
+        raise ProblemError(
+            "an equation may not branch on the value of an unknown or a coordinate (it differs from point to point); "
+            "use torch.where(condition, a, b)"
+        )
+
+    def __float__(self):
+        raise ProblemError(
+            f"{self!r} was given to a function that needs a plain number (math.sin?); use torch's functions, "
+            "for example torch.sin"
+        )
+
+    def __array__(self, *args, **kwargs):
+        raise ProblemError(f"{self!r} was given to a NumPy function; use torch's, for example torch.sin")
+
+    __array_ufunc__ = None
+    __hash__ = object.__hash__
+
+    def __len__(self):
+        raise ProblemError(f"{self!r} is a number at every point, not a vector; it has no length")
+
+    def __getitem__(self, index):
+        raise ProblemError(f"{self!r} is a number at every point; it cannot be indexed")
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        return apply(function, args, kwargs or {})
+
+    def __add__(self, other): return apply(torch.add, (self, other))
+    def __radd__(self, other): return apply(torch.add, (other, self))
+    def __sub__(self, other): return apply(torch.sub, (self, other))
+    def __rsub__(self, other): return apply(torch.sub, (other, self))
+    def __mul__(self, other): return apply(torch.mul, (self, other))
+    def __rmul__(self, other): return apply(torch.mul, (other, self))
+    def __truediv__(self, other): return apply(torch.div, (self, other))
+    def __rtruediv__(self, other): return apply(torch.div, (other, self))
+    def __pow__(self, other): return apply(torch.pow, (self, other))
+    def __rpow__(self, other): return apply(torch.pow, (other, self))
+    def __neg__(self): return apply(torch.neg, (self,))
+    def __pos__(self): return self
+    def __abs__(self): return apply(torch.abs, (self,))
+    def __lt__(self, other): return apply(torch.lt, (self, other))
+    def __le__(self, other): return apply(torch.le, (self, other))
+    def __gt__(self, other): return apply(torch.gt, (self, other))
+    def __ge__(self, other): return apply(torch.ge, (self, other))
+    def __eq__(self, other): return apply(torch.eq, (self, other))
+    def __ne__(self, other): return apply(torch.ne, (self, other))
+    def __and__(self, other): return apply(torch.logical_and, (self, other))
+    def __or__(self, other): return apply(torch.logical_or, (self, other))
+    def __invert__(self): return apply(torch.logical_not, (self,))
+
+
+class Leaf(Quantity):
+    """A quantity that comes from outside: ∂^α of an unknown, a coordinate, a parameter, a normal or data.
+
+    Args:
+        kind: "unknown", "coordinate", "parameter", "normal" or "data".
+        name: Its name.
+        alpha: The derivative, zero but for unknowns.
+    """
+
+    def __init__(self, frame: Frame, kind: str, name: str, alpha: tuple[int, ...]):
+        super().__init__(frame)
+        self.kind, self.name, self.alpha = kind, name, alpha
+
+    @property
+    def key(self) -> tuple[str, str, tuple[int, ...]]:
+        """What identifies the leaf in a program's inputs."""
+        return (self.kind, self.name, self.alpha)
+
+    def _differentiate(self, coordinate):
+        i = self.frame.coordinates.index(coordinate)
+        if self.kind == "unknown":
+            alpha = tuple(a + (j == i) for j, a in enumerate(self.alpha))
+            return self.frame.leaf("unknown", self.name, alpha)
+        if self.kind == "coordinate":
+            return 1.0 if self.name == coordinate else 0.0
+        if self.kind == "parameter":
+            return 0.0
+        raise ProblemError(f"the derivative of the {self.kind} {self.name!r} is not known")
+
+    def __repr__(self):
+        return self.name + derivative_suffix(self.alpha, self.frame.coordinates)
+
+
+def derivative_suffix(alpha: tuple[int, ...], coordinates: tuple[str, ...]) -> str:
+    """".xxt" for one-letter coordinates, else ".d(theta)²"-like text."""
+    if not any(alpha):
+        return ""
+    if all(len(c) == 1 for c in coordinates):
+        return "." + "".join(c * a for c, a in zip(coordinates, alpha, strict=True))
+    return "." + "".join(f"d({c})" * a for c, a in zip(coordinates, alpha, strict=True))
+
+
+class Apply(Quantity):
+    """A torch function of quantities, numbers and tensors."""
+
+    def __init__(self, frame: Frame, function, args: tuple, kwargs: dict):
+        super().__init__(frame)
+        self.function, self.args, self.kwargs = function, args, kwargs
+
+    def _differentiate(self, coordinate):
+        if self.function in _CONSTANT:
+            return 0.0
+        rule = _RULES.get(self.function)
+        if rule is not None:
+            return rule(self, lambda q: _slope(q, coordinate), *self.args, **self.kwargs)
+        return self._forward_mode(coordinate)
+
+    def _forward_mode(self, coordinate):
+        positions = [i for i, a in enumerate(self.args) if isinstance(a, Quantity)]
+        tangents = [_slope(self.args[i], coordinate) for i in positions]
+        if all(_is(t, 0) for t in tangents):
+            return 0.0
+        function = _ForwardMode(self.function, len(self.args), tuple(positions), tuple(self.kwargs.items()))
+        return apply(function, (*self.args, *tangents))
+
+    def __repr__(self):
+        name = getattr(self.function, "__name__", type(self.function).__name__)
+        text = f"{name}({', '.join(map(repr, self.args))})"
+        return text if len(text) < 60 else f"{name}(…)"
+
+
+@dataclass(frozen=True)
+class _ForwardMode:
+    """Directional derivative of an elementwise function: (primals, tangents) ↦ ∂f·tangents."""
+
+    function: Any
+    count: int
+    positions: tuple[int, ...]
+    kwargs: tuple
+
+    def __call__(self, *values):
+        primals, given = list(values[:self.count]), values[self.count:]
+        like = next(primals[i] for i in self.positions)
+        tangents = [t if isinstance(t, Tensor) else torch.full_like(like, t) for t in given]
+        tangents = [t.expand_as(like) for t in tangents]
+        inputs = [primals[i].expand_as(like) if isinstance(primals[i], Tensor) else
+                  torch.full_like(like, primals[i]) for i in self.positions]
+
+        def along(*moving):
+            for i, value in zip(self.positions, moving, strict=True):
+                primals[i] = value
+            return self.function(*primals, **dict(self.kwargs))
+
+        return torch.func.jvp(along, tuple(inputs), tuple(tangents))[1]
+
+
+def _is(value, number: float) -> bool:
+    return isinstance(value, Number) and value == number
+
+
+def _slope(value, coordinate: str):
+    return value.differentiate(coordinate) if isinstance(value, Quantity) else 0.0
+
+
+def _find_frame(args) -> Frame:
+    for a in args:
+        if isinstance(a, Quantity):
+            return a.frame
+    raise ProblemError("no unknown or coordinate among the arguments")
+
+
+_ALIASES = {
+    torch.Tensor.add: torch.add, torch.Tensor.__add__: torch.add, torch.Tensor.__radd__: torch.add,
+    torch.Tensor.mul: torch.mul, torch.Tensor.__mul__: torch.mul, torch.Tensor.__rmul__: torch.mul,
+    torch.Tensor.sub: torch.sub, torch.Tensor.__sub__: torch.sub,
+    torch.Tensor.div: torch.div, torch.Tensor.__truediv__: torch.div,
+    torch.Tensor.pow: torch.pow, torch.Tensor.__pow__: torch.pow,
+    torch.multiply: torch.mul, torch.divide: torch.div, torch.true_divide: torch.div,
+    torch.subtract: torch.sub, torch.negative: torch.neg, torch.absolute: torch.abs,
+    torch.nn.functional.tanh: torch.tanh, torch.nn.functional.sigmoid: torch.sigmoid,
+    torch.special.expit: torch.sigmoid, torch.special.erf: torch.erf,
+}
+for _name, _target in (("__rsub__", torch.sub), ("__rdiv__", torch.div), ("__rtruediv__", torch.div),
+                       ("__rpow__", torch.pow)):
+    _reflected = getattr(torch.Tensor, _name, None)
+    if _reflected is not None:
+        _ALIASES[_reflected] = lambda a, b, _target=_target: apply(_target, (b, a))
+
+_CONSTANT = {torch.lt, torch.le, torch.gt, torch.ge, torch.eq, torch.ne, torch.logical_and, torch.logical_or,
+             torch.logical_not, torch.sign, torch.floor, torch.ceil, torch.round, torch.heaviside,
+             torch.zeros_like, torch.ones_like}
+
+_REDUCTIONS = {torch.sum, torch.mean, torch.max, torch.min, torch.prod, torch.norm, torch.amax, torch.amin,
+               torch.argmax, torch.cumsum, torch.matmul, torch.dot}
+
+
+def apply(function, args, kwargs=None):
+    """A torch function of quantities, with the sums and products by 0 and 1 simplified away.
+
+    Raises:
+        ProblemError: The function mixes points (a sum, a mean, a stack), which a pointwise equation cannot.
+    """
+    kwargs = kwargs or {}
+    alias = _ALIASES.get(function)
+    if alias is not None:
+        if not hasattr(torch, getattr(alias, "__name__", "")):
+            return alias(*args, **kwargs)
+        function = alias
+    if function in (torch.stack, torch.cat, torch.vstack, torch.hstack) or (
+            function in _REDUCTIONS and not (function in (torch.max, torch.min) and len(args) == 2)):
+        raise ProblemError(
+            f"torch.{function.__name__} mixes points or components; an equation is written point by point. "
+            "Use Integral(…) for integrals, and return a dict or a tuple for several components."
+        )
+    if function in (torch.max, torch.min):
+        function = torch.maximum if function is torch.max else torch.minimum
+    if not kwargs:
+        simple = _simplify(function, args)
+        if simple is not None:
+            return simple
+    return Apply(_find_frame([*args, *kwargs.values()]), function, tuple(args), kwargs)
+
+
+def _simplify(function, args):
+    if function is torch.add:
+        if _is(args[0], 0):
+            return args[1]
+        if _is(args[1], 0):
+            return args[0]
+    elif function is torch.sub:
+        if _is(args[1], 0):
+            return args[0]
+        if _is(args[0], 0):
+            return _negative(args[1])
+    elif function is torch.mul:
+        if _is(args[0], 0) or _is(args[1], 0):
+            return 0.0
+        if _is(args[0], 1):
+            return args[1]
+        if _is(args[1], 1):
+            return args[0]
+    elif function is torch.div:
+        if _is(args[0], 0):
+            return 0.0
+        if _is(args[1], 1):
+            return args[0]
+    elif function is torch.pow:
+        if _is(args[1], 0):
+            return 1.0
+        if _is(args[1], 1):
+            return args[0]
+    if all(isinstance(a, Number) for a in args) and function in _PLAIN:
+        return _PLAIN[function](*args)
+    return None
+
+
+_PLAIN = {torch.add: lambda a, b: a + b, torch.sub: lambda a, b: a - b, torch.mul: lambda a, b: a * b,
+          torch.div: lambda a, b: a / b, torch.neg: lambda a: -a, torch.pow: lambda a, b: a ** b}
+
+
+def _negative(a):
+    return -a if isinstance(a, Number) else apply(torch.neg, (a,))
+
+
+def _chain(outer):
+    """Rule of a function of one variable from its derivative: (f(g))' = outer(f(g), g) g'."""
+    return lambda node, slope, g: _times(outer(node, g), slope(g))
+
+
+def _times(a, b):
+    if _is(b, 0) or _is(a, 0):
+        return 0.0
+    return a * b if isinstance(a, Quantity) or not isinstance(b, Quantity) else b * a
+
+
+def _power(node, slope, base, exponent):
+    if isinstance(exponent, Number):
+        if exponent == 2:
+            return _times(2.0 * base, slope(base))
+        return _times(exponent * apply(torch.pow, (base, exponent - 1)), slope(base))
+    growth = 0.0
+    if isinstance(exponent, Quantity):
+        logarithm = apply(torch.log, (base,)) if isinstance(base, Quantity) else (
+            torch.log(base) if isinstance(base, Tensor) else math.log(base))
+        growth = _times(node * logarithm, slope(exponent))
+    return growth + _times(exponent * apply(torch.pow, (base, exponent - 1.0)), slope(base)) \
+        if isinstance(base, Quantity) else growth
+
+
+def _quotient(node, slope, a, b):
+    top = slope(a)
+    bottom = slope(b)
+    first = 0.0 if _is(top, 0) else top / b
+    return first if _is(bottom, 0) else first - node * bottom / b
+
+
+def _where(node, slope, mask, a, b):
+    da, db = slope(a), slope(b)
+    return 0.0 if _is(da, 0) and _is(db, 0) else apply(torch.where, (mask, da, db))
+
+
+def _extreme(compare):
+    return lambda node, slope, a, b: _where(node, slope, apply(compare, (a, b)), a, b)
+
+
+def _atan2(node, slope, y, x):
+    square = x * x + y * y
+    return _times(x / square, slope(y)) - _times(y / square, slope(x))
+
+
+def _call(function):
+    return lambda *args: apply(function, args)
+
+
+_sin, _cos, _exp, _sqrt, _tanh, _sign = map(
+    _call, (torch.sin, torch.cos, torch.exp, torch.sqrt, torch.tanh, torch.sign))
+
+_RULES = {
+    torch.add: lambda n, s, a, b, alpha=1: s(a) + (s(b) if alpha == 1 else alpha * s(b)),
+    torch.sub: lambda n, s, a, b: s(a) - s(b),
+    torch.mul: lambda n, s, a, b: _times(b, s(a)) + _times(a, s(b)),
+    torch.div: _quotient,
+    torch.pow: _power,
+    torch.neg: lambda n, s, a: _negative(s(a)),
+    torch.square: lambda n, s, a: _times(2.0 * a, s(a)),
+    torch.exp: _chain(lambda n, g: n),
+    torch.log: _chain(lambda n, g: 1.0 / g),
+    torch.log1p: _chain(lambda n, g: 1.0 / (1.0 + g)),
+    torch.sqrt: _chain(lambda n, g: 0.5 / n),
+    torch.rsqrt: _chain(lambda n, g: -0.5 * n / g),
+    torch.reciprocal: _chain(lambda n, g: -n * n),
+    torch.sin: _chain(lambda n, g: _cos(g)),
+    torch.cos: _chain(lambda n, g: -_sin(g)),
+    torch.tan: _chain(lambda n, g: 1.0 + n * n),
+    torch.sinh: _chain(lambda n, g: apply(torch.cosh, (g,))),
+    torch.cosh: _chain(lambda n, g: apply(torch.sinh, (g,))),
+    torch.tanh: _chain(lambda n, g: 1.0 - n * n),
+    torch.sigmoid: _chain(lambda n, g: n - n * n),
+    torch.atan: _chain(lambda n, g: 1.0 / (1.0 + g * g)),
+    torch.erf: _chain(lambda n, g: 2.0 / math.sqrt(math.pi) * _exp(-(g * g))),
+    torch.abs: _chain(lambda n, g: _sign(g)),
+    torch.relu: _chain(lambda n, g: apply(torch.where, (g > 0, 1.0, 0.0))),
+    torch.atan2: _atan2,
+    torch.where: _where,
+    torch.maximum: _extreme(torch.ge),
+    torch.minimum: _extreme(torch.le),
+}
+
+
+def d(quantity, *coordinates: str):
+    """Partial derivative ∂q/∂c₁∂c₂… of any expression.
+
+    Args:
+        quantity: An unknown, a coordinate or any expression of them; a plain number has derivative 0.
+        coordinates: Names; `d(q, "x", "x")` is ∂²q/∂x².
+
+    Raises:
+        ProblemError: A name is not a coordinate of the problem.
+    """
+    from ..errors import unknown_name
+
+    for name in coordinates:
+        if not isinstance(quantity, Quantity):
+            return 0.0
+        if name not in quantity.frame.coordinates:
+            raise ProblemError(unknown_name("coordinate", name, quantity.frame.coordinates))
+        quantity = quantity.differentiate(name)
+    return quantity
+
+
+def substitute(quantity, values: dict[str, object]):
+    """A quantity of coordinates with some of them replaced by numbers or quantities.
+
+    Args:
+        quantity: A number or an expression.
+        values: Replacement by coordinate name.
+    """
+    done: dict[int, object] = {}
+
+    def visit(q):
+        if not isinstance(q, Quantity):
+            return q
+        if id(q) not in done:
+            if isinstance(q, Leaf):
+                done[id(q)] = values.get(q.name, q) if q.kind == "coordinate" else q
+            else:
+                args = tuple(visit(a) for a in q.args)
+                kwargs = {k: visit(a) for k, a in q.kwargs.items()}
+                done[id(q)] = _evaluate(q.function, args, kwargs)
+        return done[id(q)]
+
+    return visit(quantity)
+
+
+def _evaluate(function, args, kwargs):
+    """A torch function of quantities or, when all of them became numbers, of numbers."""
+    if any(isinstance(a, Quantity) for a in (*args, *kwargs.values())):
+        return apply(function, args, kwargs)
+    numbers = [torch.as_tensor(a, dtype=torch.float64) if isinstance(a, Number) else a for a in args]
+    return float(function(*numbers, **kwargs))

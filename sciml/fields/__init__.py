@@ -1,0 +1,11 @@
+"""Fields: neural networks from points to unknowns, with their derivatives."""
+
+from .build import FieldOptions, build_network
+from .constrained import Constrained
+from .field import Field, parameter_count
+from .networks import MLP, NETWORKS, ModifiedMLP, PirateNet, Siren
+
+__all__ = [
+    "MLP", "NETWORKS", "Constrained", "Field", "FieldOptions", "ModifiedMLP", "PirateNet", "Siren", "build_network",
+    "parameter_count",
+]

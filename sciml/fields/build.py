@@ -1,0 +1,75 @@
+"""Fields by name and options: what `--model mlp --set model.width=64` means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Generator
+
+from ..calculus import ACTIVATIONS
+from ..errors import ProblemError, look_up, unknown_name
+from .field import Field
+from .layers import Embedding, FourierFeatures
+from .networks import NETWORKS, Shape
+
+
+@dataclass(frozen=True)
+class FieldOptions:
+    """Options of a network, set as `model.width=64`.
+
+    Args:
+        width, depth: Hidden channels and layers.
+        activation: One of `ACTIVATIONS`.
+        adaptive: Trainable slopes of the activations.
+        fourier, sigma: Number of random Fourier features (0: none) and their scale.
+        factorized: Random weight factorisation.
+        harmonics: Fourier modes per periodic coordinate.
+    """
+
+    width: int = 20
+    depth: int = 3
+    activation: str = "tanh"
+    adaptive: bool = False
+    fourier: int = 0
+    sigma: float = 1.0
+    factorized: bool = False
+    harmonics: int = 1
+
+    def __post_init__(self):
+        look_up("activation", self.activation, ACTIVATIONS)
+        for name in ("width", "depth", "harmonics"):
+            if getattr(self, name) < 1:
+                raise ProblemError(f"model.{name}={getattr(self, name)} must be at least 1")
+
+    @staticmethod
+    def from_mapping(options: Mapping[str, object]) -> FieldOptions:
+        """Options from a dict; unknown names are refused with the nearest valid one."""
+        valid = {f.name: f.type for f in fields(FieldOptions)}
+        for name in options:
+            if name not in valid:
+                raise ProblemError(unknown_name("model option", name, valid))
+        return replace(FieldOptions(), **options)
+
+
+def build_network(name: str, bounds, outputs: int, options: FieldOptions, generator: Generator,
+                  dtype: torch.dtype = torch.float64, periods: Mapping[int, float] | None = None) -> Field:
+    """A network of a named architecture with its input embedding.
+
+    Args:
+        name: One of `NETWORKS`.
+        bounds: (low, high) per coordinate.
+        outputs: C.
+        periods: Period by column of periodic coordinates.
+    """
+    architecture = look_up("model", name, NETWORKS)
+    embedding: torch.nn.Module = Embedding(bounds, dict(periods or {}), options.harmonics, dtype)
+    inputs = embedding.outputs
+    if options.fourier:
+        features = FourierFeatures(inputs, options.fourier, options.sigma, generator, dtype)
+        embedding = torch.nn.Sequential(embedding, features)
+        inputs = features.outputs
+    shape = Shape(inputs, outputs, options.width, options.depth, options.activation, options.adaptive,
+                  options.factorized, generator, dtype)
+    return architecture(embedding, shape)

@@ -1,0 +1,67 @@
+"""Fields with prescribed values built in: u = G + B N_θ (see `problem/hard.py` for G and B)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..calculus import Frame, IndexSet, Jet, Program, d
+from ..calculus.indices import leibniz
+from .field import Field
+
+
+class Constrained(Field):
+    """u_c = G_c(x) + B_c(x) N_c(x) for each unknown c, with all derivatives by Leibniz' rule.
+
+    Args:
+        network: N_θ.
+        frame: The coordinates that G and B are written in.
+        lifts, bubbles: G_c and B_c, quantities of the coordinates or numbers, one per unknown.
+    """
+
+    def __init__(self, network: Field, frame: Frame, lifts: Sequence, bubbles: Sequence):
+        super().__init__()
+        self.network = network
+        self.frame = frame
+        self.lifts, self.bubbles = tuple(lifts), tuple(bubbles)
+        self._programs: dict[IndexSet, tuple[Program, tuple[tuple[bool, ...], ...]]] = {}
+
+    def _program(self, indices: IndexSet):
+        if indices not in self._programs:
+            outputs, vanish = {}, []
+            for kind, parts in (("G", self.lifts), ("B", self.bubbles)):
+                flags = []
+                for alpha in indices.indices:
+                    names = [n for n, a in zip(self.frame.coordinates, alpha, strict=True) for _ in range(a)]
+                    derivatives = [d(part, *names) for part in parts]
+                    zero = all(isinstance(q, (int, float)) and q == 0 for q in derivatives)
+                    flags.append(zero)
+                    if not zero:
+                        outputs.update({(kind, alpha, c): q for c, q in enumerate(derivatives)})
+                vanish.append(tuple(flags))
+            self._programs[indices] = (Program(outputs), tuple(vanish))
+        return self._programs[indices]
+
+    def jet(self, x: Jet) -> Jet:
+        inner = self.network.jet(x).dense()
+        indices = x.indices
+        program, (no_lift, no_bubble) = self._program(indices)
+        X = x.value
+        columns = {key: X[:, self.frame.coordinates.index(key[1])] for key in program.leaves}
+        values = dict(zip(program.names, program(columns, X[:, 0]), strict=True))
+        C = len(self.lifts)
+        gather = lambda kind, alpha: torch.stack([values[kind, alpha, c] for c in range(C)], dim=-1)
+        B = [None if no_bubble[i] else gather("B", a) for i, a in enumerate(indices.indices)]
+        streams = []
+        for i, terms in enumerate(leibniz(indices)):
+            total: Tensor | None = None if no_lift[i] else gather("G", indices.indices[i])
+            for count, b, rest in terms:
+                bubble = B[b]
+                if bubble is None:
+                    continue
+                factor = bubble if count == 1 else count * bubble
+                total = factor * inner.data[rest] if total is None else torch.addcmul(total, factor, inner.data[rest])
+            streams.append(torch.zeros_like(inner.data[0]) if total is None else total)
+        return Jet(torch.stack(streams), indices, None, x.tape)

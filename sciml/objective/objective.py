@@ -1,0 +1,259 @@
+"""The objective: problem + field + points as one stacked residual vector.
+
+    r(θ) = [ √(λ_b / N_b) r_b(θ) ]_b,        L(θ) = |r|² = Σ_b λ_b mean_n |r_b,n|²
+
+Losses, gradients, residual vectors and Jacobians are views of this one object. A block's rows are pointwise values, their
+differences between opposite faces, or their integrals; all three are linear in the pointwise values, so the Jacobian
+follows from the pointwise one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from math import sqrt
+
+import torch
+from torch import Tensor, nn
+
+from ..calculus import engine_for
+from ..calculus.engines import Engine
+from ..calculus.jacobian import taped_jacobian, vmapped_jacobian
+from ..errors import TrainingError
+from ..points import Points
+from ..problem import Block, Problem
+from .parameters import TrainableParameters
+
+
+class Objective(nn.Module):
+    """Residual blocks of a problem for a field at points.
+
+    Args:
+        problem: What must hold.
+        field: u_θ, from (N, D) to (N, C).
+        parameters: The problem's unknown parameters.
+        blocks: The blocks that the field does not satisfy by construction.
+        engine: How derivatives are computed; None: Taylor mode if the field has it.
+        chunk: Points per pass; memory and cache, not the result, depend on it.
+    """
+
+    def __init__(self, problem: Problem, field: nn.Module, parameters: TrainableParameters, blocks: list[Block],
+                 engine: Engine | None = None, chunk: int = 4096):
+        super().__init__()
+        self.problem, self.field, self.parameters_ = problem, field, parameters
+        self.blocks = blocks
+        self.engine = engine or engine_for(field)
+        self.chunk = int(chunk)
+        self.points: dict[str, Points] = {}
+        self.weights: dict[str, float] = {b.name: b.weight for b in blocks}
+        self.data: dict[str, Mapping[str, Tensor]] = {}
+
+    @property
+    def trainable(self) -> list[nn.Parameter]:
+        """Everything that is optimised, in the order of Jacobian columns."""
+        return [p for p in self.parameters() if p.requires_grad]
+
+    def values(self, block: Block, points: Points, data: Mapping[str, Tensor] | None = None,
+               tape: list | None = None, copies: list | None = None) -> Tensor:
+        """Pointwise residual components, shape (N, K).
+
+        Args:
+            block: Which.
+            points: Where.
+            data: Measured values at these points.
+            tape, copies: Filled for `taped_jacobian`.
+        """
+        X = points.X
+        requests = block.program.requests
+        leaves = dict(self.engine.derivatives(self.field, X, requests, self.problem.unknowns, tape)) if requests else {}
+        N = X.shape[0]
+        for key in block.program.leaves:
+            kind, name, _ = key
+            if kind == "coordinate":
+                leaves[key] = X[:, points.names.index(name)]
+            elif kind == "normal":
+                leaves[key] = points.normals[:, points.names.index(name)]
+            elif kind == "data":
+                leaves[key] = (data or {})[name]
+            elif kind == "parameter":
+                leaves[key] = self.parameters_.value(name, N if copies is not None else None, copies)
+        return torch.stack(block.program(leaves, X[:, 0]), dim=1)
+
+    def _partner(self, block: Block, points: Points) -> Points:
+        name, shift = block.partner
+        offset = torch.zeros(points.X.shape[1], dtype=points.X.dtype, device=points.X.device)
+        offset[points.names.index(name)] = shift
+        return replace(points, X=points.X + offset)
+
+    def rows(self, block: Block, points: Points, data: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Residual rows of a block, shape (R, K)."""
+        f = self.values(block, points, data)
+        if block.combine == "difference":
+            return f - self.values(block, self._partner(block, points))
+        if block.combine == "integral":
+            return self._integrate(block, points, f) - block.target
+        return f
+
+    def _integrate(self, block: Block, points: Points, f: Tensor) -> Tensor:
+        weighted = points.weights.reshape(-1, *[1] * (f.ndim - 1)) * f
+        return weighted.reshape(block.groups, -1, *f.shape[1:]).sum(1)
+
+    def chunks(self, block: Block) -> Iterator[tuple[Points, Mapping[str, Tensor]]]:
+        """The block's points in pieces of at most `chunk`; integrals are never cut."""
+        points, data = self.points[block.name], self.data.get(block.name, {})
+        size = len(points) if block.combine == "integral" else self.chunk
+        for start in range(0, len(points), size):
+            piece = slice(start, start + size)
+            yield points[piece], {k: v[piece] for k, v in data.items()}
+
+    def row_count(self, block: Block) -> int:
+        """R, rows of one component."""
+        return block.groups if block.combine == "integral" else len(self.points[block.name])
+
+    def losses(self) -> dict[str, Tensor]:
+        """Mean square residual of each block, unweighted, with graph."""
+        found = {}
+        for block in self.blocks:
+            squares = [self.rows(block, p, data).square().sum() for p, data in self.chunks(block)]
+            found[block.name] = torch.stack(squares).sum() / self.row_count(block)
+        return found
+
+    def loss(self) -> Tensor:
+        """L = Σ λ_b mean |r_b|²."""
+        return torch.stack([self.weights[name] * value for name, value in self.losses().items()]).sum()
+
+    def backward(self) -> dict[str, Tensor]:
+        """Accumulates ∇L chunk by chunk (memory of one chunk); returns the unweighted block losses."""
+        found = {}
+        for block in self.blocks:
+            total = torch.zeros((), dtype=self.dtype, device=self.device)
+            for points, data in self.chunks(block):
+                part = self.rows(block, points, data).square().sum() / self.row_count(block)
+                if part.requires_grad:
+                    (self.weights[block.name] * part).backward()
+                total = total + part.detach()
+            found[block.name] = total
+        return found
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the parameters."""
+        return next(self.parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Of the parameters."""
+        return next(self.parameters()).device
+
+    def _factor(self, block: Block) -> float:
+        return sqrt(self.weights[block.name] / self.row_count(block))
+
+    @torch.no_grad()
+    def residual(self) -> Tensor:
+        """r, shape (R,), without graph."""
+        return torch.cat([self._factor(b) * self.rows(b, p, data).reshape(-1)
+                          for b in self.blocks for p, data in self.chunks(b)])
+
+    def linearize(self) -> tuple[Tensor, Tensor]:
+        """r of shape (R,) and J = ∂r/∂θ of shape (R, P)."""
+        parameters = self.trainable
+        P = sum(p.numel() for p in parameters)
+        R = sum(self.row_count(b) * len(b.components) for b in self.blocks)
+        try:
+            J = torch.empty(R, P, dtype=self.dtype, device=self.device)
+        except RuntimeError as error:
+            raise TrainingError(
+                f"the Jacobian of {R:,} residuals and {P:,} parameters needs {R * P * 8 / 2**30:.1f} GiB, which this "
+                "device does not have; use fewer points, a smaller field, or optimizer=lbfgs") from error
+        r = torch.empty(R, dtype=self.dtype, device=self.device)
+        row = 0
+        for block in self.blocks:
+            factor = self._factor(block)
+            for points, data in self.chunks(block):
+                values, slope = self._linearized_rows(block, points, data, parameters)
+                n = values.numel()
+                r[row:row + n] = factor * values.reshape(-1)
+                torch.mul(slope.reshape(n, P), factor, out=J[row:row + n])
+                row += n
+        return r, J
+
+    def _linearized_rows(self, block, points, data, parameters) -> tuple[Tensor, Tensor]:
+        f, J = self._linearized_values(block, points, data, parameters)
+        if block.combine == "difference":
+            g, G = self._linearized_values(block, self._partner(block, points), data, parameters)
+            return f - g, J - G
+        if block.combine == "integral":
+            return self._integrate(block, points, f) - block.target, self._integrate(block, points, J)
+        return f, J
+
+    def _linearized_values(self, block, points, data, parameters) -> tuple[Tensor, Tensor]:
+        if callable(getattr(self.field, "jet", None)):
+            tape: list = []
+            copies: list = []
+            with torch.enable_grad():
+                values = self.values(block, points, data, tape, copies)
+                J = taped_jacobian(values, tape, parameters, copies)
+            return values.detach(), J
+        return self._vmapped(block, points, data)
+
+    def _vmapped(self, block, points, data) -> tuple[Tensor, Tensor]:
+        """Values and Jacobian of a field without jets, point by point under `vmap`."""
+        extra = {"normals": points.normals, **{f"data:{k}": v for k, v in data.items()}}
+        names = [k for k, v in extra.items() if v is not None]
+        width = points.X.shape[1]
+        X = torch.cat([points.X, *[extra[k].reshape(len(points), -1) for k in names]], dim=1)
+
+        def pointwise(parameters, x):
+            one, offset, parts = Points(x[None, :width], points.names), width, {}
+            for k in names:
+                size = extra[k].reshape(len(points), -1).shape[1]
+                parts[k] = x[None, offset:offset + size]
+                offset += size
+            one = replace(one, normals=parts.get("normals"))
+            given = {k.split(":")[1]: v[:, 0] for k, v in parts.items() if k.startswith("data:")}
+            return torch.func.functional_call(_Values(self, block), {f"objective.{n}": p for n, p in
+                                                                    parameters.items()}, (one, given))[0]
+
+        J = vmapped_jacobian(pointwise, self, X)
+        with torch.no_grad():
+            return self.values(block, points, data).detach(), J
+
+    def magnitude(self, block: Block):
+        """|r| at any points of a block's region: the norm over components; for samplers and figures."""
+        @torch.no_grad()
+        def evaluate(points: Points) -> Tensor:
+            parts = []
+            for start in range(0, len(points), self.chunk):
+                piece = points[start:start + self.chunk]
+                parts.append(self.rows(block, piece).norm(dim=1))
+            return torch.cat(parts)
+
+        return evaluate
+
+    def worst(self) -> str:
+        """Sentence about the block and point with the largest or first non-finite residual."""
+        text, largest = "no residual", -1.0
+        with torch.no_grad():
+            for block in self.blocks:
+                for points, data in self.chunks(block):
+                    size = self.rows(block, points, data).norm(dim=1)
+                    bad = ~torch.isfinite(size)
+                    i = int(bad.float().argmax()) if bool(bad.any()) else int(size.argmax())
+                    value = float("inf") if bool(bad.any()) else float(size[i])
+                    if value > largest:
+                        largest = value
+                        at = ", ".join(f"{n}={v:.4g}" for n, v in zip(points.names, points.X[i].tolist(), strict=True)) \
+                            if block.combine != "integral" else "its integral"
+                        text = f"condition {block.name!r} at {at} (|r| = {float(size[i]):.3g})"
+        return text
+
+
+class _Values(nn.Module):
+    """`Objective.values` as a forward method, so that `functional_call` can replace the parameters."""
+
+    def __init__(self, objective: Objective, block: Block):
+        super().__init__()
+        self.objective, self.block = objective, block
+
+    def forward(self, points, data):
+        return self.objective.values(self.block, points, data)

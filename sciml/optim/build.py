@@ -1,0 +1,60 @@
+"""Optimizers by name: ours, then torch's."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from ..errors import ProblemError, unknown_name
+from .gauss_newton import GaussNewton
+from .lbfgs import LBFGS
+
+OWN: dict[str, type[torch.optim.Optimizer]] = {"gauss-newton": GaussNewton, "lbfgs": LBFGS}
+ALIASES = {"levenberg-marquardt": "gauss-newton", "lm": "gauss-newton", "gn": "gauss-newton", "l-bfgs": "lbfgs"}
+_UNFIT = {"Optimizer", "LBFGS", "SparseAdam"}
+TORCH: dict[str, type[torch.optim.Optimizer]] = {
+    name.lower(): cls for name, cls in vars(torch.optim).items()
+    if inspect.isclass(cls) and issubclass(cls, torch.optim.Optimizer) and name not in _UNFIT
+}
+OPTIMIZERS = {**TORCH, **OWN}
+LEARNING_RATES = {"adam": 1e-3, "adamw": 1e-3, "nadam": 1e-3, "radam": 1e-3, "adamax": 2e-3, "sgd": 1e-3,
+                  "rmsprop": 1e-3, "muon": 1e-3}
+
+
+def optimizer_name(name: str) -> str:
+    """Canonical name of an optimizer.
+
+    Raises:
+        ProblemError: It does not exist; lists the valid ones and the nearest.
+    """
+    key = ALIASES.get(name.lower(), name.lower())
+    if key not in OPTIMIZERS:
+        raise ProblemError(unknown_name("optimizer", name, [*OPTIMIZERS, *ALIASES]))
+    return key
+
+
+def build_optimizer(name: str, params: Iterable[Tensor], options: Mapping[str, object]) -> torch.optim.Optimizer:
+    """An optimizer over the parameters.
+
+    Args:
+        name: See `OPTIMIZERS`.
+        options: Keyword arguments of its constructor (`lr`, `betas`, `damping`, …).
+
+    Raises:
+        ProblemError: Unknown name or option, or parameters it cannot take.
+    """
+    key = optimizer_name(name)
+    cls = OPTIMIZERS[key]
+    valid = [p for p in inspect.signature(cls.__init__).parameters if p not in ("self", "params")]
+    for option in options:
+        if option not in valid:
+            raise ProblemError(unknown_name(f"option of {key}", option, valid))
+    if key == "muon" and any(p.ndim != 2 for p in (params := list(params))):
+        raise ProblemError("muon takes matrices only, and this field has vectors (biases); use adam or lbfgs")
+    settings = dict(options)
+    if key in LEARNING_RATES:
+        settings.setdefault("lr", LEARNING_RATES[key])
+    return cls(params, **settings)

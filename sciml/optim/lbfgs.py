@@ -1,0 +1,51 @@
+"""L-BFGS that does not stop in silence.
+
+torch's L-BFGS with a strong-Wolfe line search and both of its tolerances at zero. A step that moves nothing (a failed line
+search, a curvature history gone bad) clears the history and tries once more from steepest descent; when that moves
+nothing either, `stuck` says so and the caller reports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+class LBFGS(torch.optim.LBFGS):
+    """Limited-memory BFGS, one call of `step` = `max_iter` iterations on fixed points.
+
+    Args:
+        params: Parameters; float64 is strongly advised (float32 ends at 1e-3 or so on most problems).
+        history_size: Pairs kept.
+        max_iter: Iterations per step.
+
+    Source: Nocedal and Wright (2006), algorithm 7.5; the finding that float32 termination is what makes PINNs
+        "fail" is by Xu et al. (2025), arXiv:2505.10949.
+    """
+
+    def __init__(self, params, history_size: int = 100, max_iter: int = 20):
+        super().__init__(params, lr=1.0, max_iter=max_iter, max_eval=max_iter * 2, tolerance_grad=0.0,
+                         tolerance_change=0.0, history_size=history_size, line_search_fn="strong_wolfe")
+        self.stuck = False
+        self.restarts = 0
+
+    def _position(self) -> Tensor:
+        return torch.cat([p.detach().reshape(-1) for g in self.param_groups for p in g["params"]]).clone()
+
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:
+        """Up to `max_iter` iterations; sets `stuck` if even steepest descent moves nothing."""
+        before = self._position()
+        loss = super().step(closure)
+        self.stuck = False
+        if torch.equal(before, self._position()):
+            self.forget()
+            self.restarts += 1
+            loss = super().step(closure)
+            self.stuck = bool(torch.equal(before, self._position()))
+        return loss
+
+    def forget(self) -> None:
+        """Drops the curvature history (after points were redrawn)."""
+        self.state.clear()

@@ -1,0 +1,240 @@
+"""Hard constraints: initial, Dirichlet and periodic data built into the field.
+
+    u(x, t) = G(x, t) + B(x, t) N_θ(x, t)
+
+The lift G takes the prescribed values, the bubble B vanishes where they are prescribed (with as many time derivatives as
+are given initially), and periodic coordinates enter the network through cos and sin. Then those conditions hold exactly for
+every θ and leave the loss.
+
+On boxes G is the transfinite (Coons) interpolation of the faces' data over the initial data, B a product of linear
+factors. On other domains B is the product of the regions' smooth distance functions φ_i and G the blend
+Σ w_i g_i, w_i ∝ Π_{j≠i} φ_j (Sukumar and Srivastava 2022, eq. 11, doi:10.1016/j.cma.2021.114333).
+
+Data that contradict each other where faces meet (a lid that moves between fixed walls) have no continuous lift; then `build` says
+so, and with `constraints="auto"` that unknown's conditions stay in the loss.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from ..calculus import Program, Quantity, d
+from ..calculus.quantity import substitute
+from ..errors import ProblemError
+from ..geometry import Box
+from .conditions import HardData
+from .problem import Problem
+
+
+@dataclass(frozen=True)
+class Ansatz:
+    """What a field is wrapped in.
+
+    Args:
+        lifts, bubbles: G and B by unknown (0 and 1 where nothing is built in).
+        periods: Period by coordinate.
+        satisfied: Names of the conditions that hold exactly.
+        refused: Why conditions were left in the loss, by unknown.
+    """
+
+    lifts: dict[str, object]
+    bubbles: dict[str, object]
+    periods: dict[str, float]
+    satisfied: frozenset[str]
+    refused: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def trivial(self) -> bool:
+        """Whether there is no lift and no bubble."""
+        return all(isinstance(b, (int, float)) for b in self.bubbles.values())
+
+
+def soft(problem: Problem) -> Ansatz:
+    """Nothing built in."""
+    return Ansatz(dict.fromkeys(problem.unknowns, 0.0), dict.fromkeys(problem.unknowns, 1.0), {}, frozenset())
+
+
+def build(problem: Problem, mode: str = "auto") -> Ansatz:
+    """The ansatz of a problem.
+
+    Args:
+        mode: "hard": everything that can be built in must be, or a sentence says why not; "auto": what cannot stays
+            in the loss; "soft": nothing is built in.
+
+    Raises:
+        ProblemError: `mode` is "hard" and some data contradict each other, or mode is unknown.
+    """
+    if mode == "soft":
+        return soft(problem)
+    if mode not in ("hard", "auto"):
+        raise ProblemError(f"constraints={mode!r} is not one of hard, soft, auto")
+    statements = [h for b in problem.blocks for h in b.hard]
+    periods = _periods(problem, statements)
+    lifts, bubbles, done, refused = {}, {}, set(), {}
+    for unknown in problem.unknowns:
+        own = [h for h in statements if h.unknown == unknown and h.kind != "periodic"]
+        lifts[unknown], bubbles[unknown] = 0.0, 1.0
+        if not own:
+            continue
+        try:
+            lift, bubble = _one(problem, own, periods)
+            _check(problem, own, lift)
+        except ProblemError as error:
+            if mode == "hard":
+                raise ProblemError(f"constraints=\"hard\" is impossible for {unknown!r}: {error}") from error
+            refused[unknown] = str(error)
+            continue
+        lifts[unknown], bubbles[unknown] = lift, bubble
+        done.update(id(h) for h in own)
+    done.update(id(h) for h in statements if h.kind == "periodic" and h.regions[0] in periods)
+    satisfied = frozenset(b.name for b in problem.blocks if b.hard and all(id(h) in done for h in b.hard))
+    return Ansatz(lifts, bubbles, periods, satisfied, refused)
+
+
+def _periods(problem: Problem, statements: list[HardData]) -> dict[str, float]:
+    """Coordinates in which every unknown is periodic."""
+    found = {}
+    bounds = dict(zip(problem.coordinates, problem.region.bounds, strict=True))
+    for c in {h.regions[0] for h in statements if h.kind == "periodic"}:
+        unknowns = {h.unknown for h in statements if h.kind == "periodic" and h.regions[0] == c}
+        if unknowns == set(problem.unknowns):
+            found[c] = bounds[c][1] - bounds[c][0]
+    return found
+
+
+def _one(problem: Problem, own: list[HardData], periods) -> tuple[Quantity | float, Quantity | float]:
+    initial = {h.order: h.value for h in own if h.kind == "initial"}
+    if initial and sorted(initial) != list(range(len(initial))):
+        raise ProblemError(f"time derivatives {sorted(initial)} are given initially, but not all lower ones")
+    if isinstance(problem.domain, Box):
+        faces = _box_faces(problem, own, periods)
+        lift, bubble = _box(problem, initial, faces)
+    else:
+        lift, bubble = _general(problem, initial, [h for h in own if h.kind == "dirichlet"])
+    if initial:
+        t = problem.setting.frame.leaf("coordinate", "t")
+        low, high = _interval(problem, "t")
+        bubble = bubble * ((t - low) / (high - low)) ** len(initial)
+    return lift, bubble
+
+
+def _interval(problem: Problem, name: str) -> tuple[float, float]:
+    return problem.region.bounds[problem.coordinates.index(name)]
+
+
+def _value(problem: Problem, value, where: str = "hard constraint"):
+    return problem.setting.call(value, where)
+
+
+def _box_faces(problem: Problem, own: list[HardData], periods) -> dict[str, object]:
+    """Dirichlet value by face; what is declared first wins."""
+    found: dict[str, object] = {}
+    for h in own:
+        if h.kind != "dirichlet":
+            continue
+        for region in h.regions:
+            if region == "boundary":
+                names = [f"{c}{s}" for c in problem.domain.space for s in "-+" if c not in periods]
+            else:
+                names = [region]
+            for name in names:
+                if name[:-1] not in problem.domain.space or name[-1] not in "-+":
+                    raise ProblemError(f"region {name!r} is not a face of the box in a space coordinate")
+                found.setdefault(name, h.value)
+    return found
+
+
+def _box(problem: Problem, initial: dict[int, object], faces: dict[str, object]):
+    frame = problem.setting.frame
+    lift: object = 0.0
+    if initial:
+        t = frame.leaf("coordinate", "t")
+        start = _interval(problem, "t")[0]
+        for order, value in sorted(initial.items()):
+            factor = 1.0
+            for k in range(1, order + 1):
+                factor = factor * (t - start) / k
+            lift = lift + factor * _value(problem, value)
+    bubble: object = 1.0
+    for c in problem.domain.space:
+        low, high = _interval(problem, c)
+        x = frame.leaf("coordinate", c)
+        xi = (x - low) / (high - low)
+        missing = {}
+        for face, end in ((f"{c}-", low), (f"{c}+", high)):
+            if face in faces:
+                g = problem.setting.call(faces[face], f"face {face!r}", fixed={c: end})
+                missing[face] = g - substitute(lift, {c: end})
+        if len(missing) == 2:
+            lift = lift + (1.0 - xi) * missing[f"{c}-"] + xi * missing[f"{c}+"]
+            bubble = bubble * (4.0 * xi * (1.0 - xi))
+        elif missing:
+            ((face, gap),) = missing.items()
+            lift = lift + gap
+            bubble = bubble * (xi if face.endswith("-") else 1.0 - xi)
+    return lift, bubble
+
+
+def _general(problem: Problem, initial: dict[int, object], dirichlet: list[HardData]):
+    frame = problem.setting.frame
+    coordinates = {n: frame.leaf("coordinate", n) for n in problem.coordinates}
+    levels, values = [], []
+    for h in dirichlet:
+        for region in h.regions:
+            levels.append(problem.region.region(region).level(coordinates))
+            values.append(_value(problem, h.value))
+    bubble: object = 1.0
+    for phi in levels:
+        bubble = bubble * phi
+    lift: object = 0.0
+    if levels:
+        weights = []
+        for i in range(len(levels)):
+            w: object = 1.0
+            for j, phi in enumerate(levels):
+                w = w if i == j else w * phi
+            weights.append(w)
+        total: object = 0.0
+        for w in weights:
+            total = total + w
+        if all(isinstance(g, (int, float)) and g == values[0] for g in values):
+            lift = values[0]
+        else:
+            for w, g in zip(weights, values, strict=True):
+                lift = lift + w * g / total
+    if initial:
+        t = frame.leaf("coordinate", "t")
+        start = _interval(problem, "t")[0]
+        correction: object = 0.0
+        for order, value in sorted(initial.items()):
+            factor = 1.0
+            for k in range(1, order + 1):
+                factor = factor * (t - start) / k
+            there = substitute(d(lift, *["t"] * order), {"t": start}) if isinstance(lift, Quantity) else (
+                lift if order == 0 else 0.0)
+            correction = correction + factor * (_value(problem, value) - there)
+        lift = lift + correction
+    return lift, bubble
+
+
+def _check(problem: Problem, own: list[HardData], lift, N: int = 256) -> None:
+    """Raises if the lift misses some data by more than rounding (faces that contradict each other)."""
+    generator = torch.Generator().manual_seed(0)
+    for h in own:
+        for name in h.regions:
+            points = problem.region.region(name).sample(N, generator=generator)
+            derivative = d(lift, *["t"] * h.order)
+            value = problem.setting.call(h.value, f"region {name!r}")
+            program = Program({"have": derivative, "want": value})
+            leaves = {key: points.column(key[1]) for key in program.leaves}
+            have, want = program(leaves, points.X[:, 0])
+            gap = (have - want).abs()
+            scale = 1.0 + float(want.abs().max())
+            if not bool(torch.isfinite(have).all()) or float(gap.max()) > 1e-8 * scale:
+                worst = points.X[int(gap.nan_to_num(torch.inf).argmax())].tolist()
+                at = ", ".join(f"{n}={v:.3g}" for n, v in zip(points.names, worst, strict=True))
+                raise ProblemError(
+                    f"the data on region {name!r} disagree with other data where they meet (gap "
+                    f"{float(gap.max()):.2g} at {at}); use constraints=\"soft\" or \"auto\"")

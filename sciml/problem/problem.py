@@ -1,0 +1,184 @@
+"""Problem: domain, unknowns, parameters, conditions and reference, checked and frozen.
+
+Building a problem runs every equation once on symbolic values (no training, well under two seconds), which finds the set
+of derivatives and nearly every mistake: names, regions, shapes, empty sets.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from ..calculus import Frame
+from ..errors import ProblemError
+from ..geometry import Box, Domain
+from ..points import Points
+from .conditions import Block, Condition
+from .setting import Range, Setting, Unknown, check_shape
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Find u such that every condition vanishes on its part of the domain.
+
+    Args:
+        domain: Ω, for evolution problems with the time t as a coordinate.
+        unknowns: Names, separated by spaces, or a sequence of names.
+        conditions: What must hold.
+        parameters: By name: a number, `Unknown(…)` (to be found) or `Range(…)` (the solution as a function of it).
+        reference: File name beside `data/`, a dict of formulas by unknown, or a function that computes it.
+        defaults: The recipe that solves the problem well: options of `solve`.
+        title: One line for reports and figures.
+
+    Raises:
+        ProblemError: Anything that does not make sense, in one sentence.
+    """
+
+    domain: Domain
+    unknowns: str | Sequence[str]
+    conditions: Sequence[Condition]
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    reference: object = None
+    defaults: Mapping[str, object] = field(default_factory=dict)
+    title: str = ""
+
+    def __post_init__(self):
+        set_ = lambda name, value: object.__setattr__(self, name, value)
+        set_("unknowns", _names(self.unknowns))
+        set_("conditions", tuple(self.conditions))
+        set_("parameters", dict(self.parameters))
+        set_("defaults", dict(self.defaults))
+        if not isinstance(self.domain, Domain):
+            raise ProblemError(f"domain must be a Domain such as Box(x=(0, 1)), got {self.domain!r}")
+        if not self.conditions:
+            raise ProblemError("the problem has no conditions; give at least one Equation")
+        for c in self.conditions:
+            if not isinstance(c, Condition):
+                raise ProblemError(f"conditions must be Equation, Dirichlet, …; got {c!r}")
+        set_("setting", self._setting())
+        set_("blocks", self._blocks())
+        self._check_names()
+
+    setting: Setting = field(init=False, repr=False)
+    blocks: tuple[Block, ...] = field(init=False, repr=False)
+
+    @property
+    def coordinates(self) -> tuple[str, ...]:
+        """Inputs of a field: the domain's coordinates, then the ranged parameters."""
+        return self.setting.frame.coordinates
+
+    @property
+    def region(self) -> Domain:
+        """The domain times the box of ranged parameters."""
+        return self.setting.domain
+
+    @property
+    def trainable(self) -> dict[str, Unknown]:
+        """Parameters to be found."""
+        return dict(self.setting.trainable)
+
+    @property
+    def ranges(self) -> dict[str, Range]:
+        """Parameters the solution is a function of."""
+        return {n: p for n, p in self.parameters.items() if isinstance(p, Range)}
+
+    def _setting(self) -> Setting:
+        constants, trainable, ranges = {}, {}, {}
+        for name, value in self.parameters.items():
+            if isinstance(value, Unknown):
+                trainable[name] = value
+            elif isinstance(value, Range):
+                ranges[name] = value
+            elif isinstance(value, (int, float)):
+                constants[name] = float(value)
+            else:
+                raise ProblemError(f"parameter {name!r} must be a number, Unknown(…) or Range(…), got {value!r}")
+        names = [*self.domain.names, *self.unknowns, *self.parameters, "normal"]
+        twice = [n for n, k in Counter(names).items() if k > 1]
+        if twice:
+            raise ProblemError(f"the name {twice[0]!r} is used for two of coordinate, unknown, parameter and normal")
+        domain = self.domain
+        if ranges:
+            domain = (domain * Box(**{n: (r.low, r.high) for n, r in ranges.items()})).with_space(self.domain.space)
+        frame = Frame(tuple(domain.names), tuple(self.domain.space))
+        return Setting(frame, domain, self.unknowns, constants, trainable)
+
+    def _blocks(self) -> tuple[Block, ...]:
+        explicit = Counter(c.name for c in self.conditions if c.name)
+        for name, k in explicit.items():
+            if k > 1:
+                raise ProblemError(f"two conditions have the name {name!r}; give each its own")
+        labels = Counter(c.label for c in self.conditions)
+        seen: Counter = Counter()
+        blocks: list[Block] = []
+        for c in self.conditions:
+            seen[c.label] += 1
+            name = c.label if labels[c.label] == 1 else f"{c.label} {seen[c.label]}"
+            for block in c.blocks(self.setting, name):
+                _probe(self.setting, block)
+                blocks.append(block)
+        return tuple(blocks)
+
+    def _check_names(self) -> None:
+        used = {n for b in self.blocks for n in b.program.requests}
+        for n in self.unknowns:
+            if n not in used:
+                raise ProblemError(f"no condition contains the unknown {n!r}; nothing determines it")
+        used = {n for b in self.blocks for n in b.program.uses("parameter")}
+        for n in self.trainable:
+            if n not in used:
+                raise ProblemError(f"no condition contains the unknown parameter {n!r}; nothing determines it")
+
+    def derivative_set(self) -> dict[str, tuple[tuple[int, ...], ...]]:
+        """Multi-indices that the conditions ask of each unknown."""
+        wanted: dict[str, set] = {}
+        for block in self.blocks:
+            for name, alphas in block.program.requests.items():
+                wanted.setdefault(name, set()).update(alphas)
+        return {n: tuple(sorted(a, key=lambda m: (sum(m), m))) for n, a in wanted.items()}
+
+
+def _names(unknowns) -> tuple[str, ...]:
+    names = tuple(unknowns.split()) if isinstance(unknowns, str) else tuple(unknowns)
+    if not names:
+        raise ProblemError("unknowns is empty; name at least one, e.g. unknowns=\"u\"")
+    for n in names:
+        if not n.isidentifier():
+            raise ProblemError(f"unknown {n!r} is not a name; separate several by spaces, e.g. unknowns=\"u v p\"")
+    return names
+
+
+def _probe(setting: Setting, block: Block, N: int = 7) -> None:
+    """Runs a block once on a few points with made-up field values: shapes and regions must be right."""
+    generator = torch.Generator().manual_seed(0)
+    where = f"condition {block.name!r}"
+    if isinstance(block.region, Points):
+        points = block.region[:N]
+    else:
+        try:
+            points = block.region.sample(N, generator=generator)
+        except ProblemError as error:
+            raise ProblemError(f"{where}: {error}") from error
+    like = points.X[:, 0]
+    leaves = {}
+    for key in block.program.leaves:
+        kind, name, _ = key
+        if kind == "coordinate":
+            leaves[key] = points.column(name)
+        elif kind == "normal":
+            if points.normals is None:
+                raise ProblemError(f"{where}: `normal` is known on boundaries only")
+            leaves[key] = points.normals[:, points.names.index(name)]
+        elif kind == "data":
+            leaves[key] = block.data[name][:N]
+        else:
+            leaves[key] = torch.rand(like.shape, generator=generator, dtype=torch.float64)
+    try:
+        values = block.program(leaves, like)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ProblemError(f"{where}: the residual fails on {len(points)} points ({error})") from error
+    for value in values:
+        check_shape(value, len(points), where)

@@ -1,0 +1,168 @@
+"""The setting that conditions are written in: coordinates, unknowns, parameters, and calling by name.
+
+A user's function asks for what it needs by the names of its arguments; this file finds them, and turns what the
+function returns into named components.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..calculus import Frame, Quantity, Vector
+from ..errors import ProblemError, SciMLError, unknown_name
+from ..geometry import Domain
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """A parameter to be found from data (an inverse problem, an eigenvalue).
+
+    Args:
+        initial: Starting value.
+        bounds: Optional (low, high); the parameter is kept inside by a smooth map.
+    """
+
+    initial: float
+    bounds: tuple[float, float] | None = None
+
+    def __post_init__(self):
+        if self.bounds is not None and not self.bounds[0] < self.initial < self.bounds[1]:
+            raise ProblemError(
+                f"an Unknown starts at {self.initial}, outside its bounds {self.bounds}; start inside them")
+
+
+@dataclass(frozen=True)
+class Range:
+    """A parameter that varies: the solution is learnt as a function of it too.
+
+    Args:
+        low, high: End points, low < high.
+    """
+
+    low: float
+    high: float
+
+    def __post_init__(self):
+        if not self.low < self.high:
+            raise ProblemError(f"Range({self.low}, {self.high}) is empty; give the lower end first")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a condition's functions may ask for.
+
+    Args:
+        frame: Coordinates, with parameter axes after the domain's own.
+        domain: The domain, times the box of parameter axes.
+        unknowns: Names of the field's outputs.
+        constants: Fixed parameters.
+        trainable: Parameters to be found.
+    """
+
+    frame: Frame
+    domain: Domain
+    unknowns: tuple[str, ...]
+    constants: Mapping[str, float]
+    trainable: Mapping[str, Unknown]
+
+    def names(self, normal: bool = False) -> dict[str, object]:
+        """Everything that can be asked for by name."""
+        leaf = self.frame.leaf
+        found: dict[str, object] = {n: leaf("coordinate", n) for n in self.frame.coordinates}
+        found.update({n: leaf("unknown", n) for n in self.unknowns})
+        found.update(self.constants)
+        found.update({n: leaf("parameter", n) for n in self.trainable})
+        if normal:
+            found["normal"] = Vector({n: leaf("normal", n) for n in self.frame.space})
+        return found
+
+    def call(self, value, where: str, normal: bool = False, fixed: Mapping[str, float] | None = None):
+        """A number, or the result of a function called with the arguments it names.
+
+        Args:
+            value: Number, tensor of shape (), or function.
+            where: The condition, for messages.
+            normal: Whether `normal` may be asked for.
+            fixed: Coordinates to replace by numbers.
+        """
+        if not callable(value):
+            return number(value, where)
+        available = self.names(normal)
+        available.update(fixed or {})
+        arguments = {}
+        for name, parameter in inspect.signature(value).parameters.items():
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                raise ProblemError(
+                    f"{where}: the function takes *args or **kwargs; name its arguments, since they are asked for by "
+                    f"name: {', '.join(available)}")
+            if name in available:
+                arguments[name] = available[name]
+            elif parameter.default is parameter.empty:
+                hint = " (normal exists on boundaries only)" if name == "normal" else ""
+                raise ProblemError(
+                    f"{where}: {unknown_name('argument', name, available)}{hint} Arguments are unknowns, coordinates "
+                    "and parameters of the problem.")
+        try:
+            return value(**arguments)
+        except SciMLError as error:
+            raise ProblemError(f"{where}: {error}") from error
+        except (TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise ProblemError(
+                f"{where}: the function failed on symbolic values ({type(error).__name__}: {error}); write it with "
+                "torch functions and arithmetic, point by point") from error
+
+
+def number(value, where: str):
+    """A Python number from what a user gave as constant data."""
+    if isinstance(value, (Quantity, Vector)):
+        return value
+    if isinstance(value, Tensor) and value.numel() != 1:
+        raise ProblemError(
+            f"{where}: got a tensor of shape {tuple(value.shape)}; expected a number or a function of the coordinates "
+            "(for measured data at points use Observations)")
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise ProblemError(f"{where}: expected a number or a function, got {value!r}") from error
+
+
+def components(result, name: str, where: str) -> dict[str, object]:
+    """What an equation returned, as components by name."""
+    if isinstance(result, Mapping):
+        named = {f"{name}.{key}": value for key, value in result.items()}
+    elif isinstance(result, (tuple, list, Vector)):
+        named = {f"{name}.{i + 1}": value for i, value in enumerate(result)}
+    else:
+        named = {name: result}
+    if not named:
+        raise ProblemError(f"{where}: returned no component")
+    for key, value in named.items():
+        if not isinstance(value, (Quantity, int, float)):
+            if isinstance(value, Tensor) and value.ndim == 0:
+                continue
+            kind = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise ProblemError(f"{where}: component {key!r} is {kind}, expected an expression of the unknowns "
+                               "(one number per point)")
+    return named
+
+
+def function_name(function: Callable, default: str) -> str:
+    """Name of a function for reports; lambdas get the default."""
+    name = getattr(function, "__name__", default)
+    return default if name == "<lambda>" else name
+
+
+def check_shape(value: Tensor, N: int, where: str) -> None:
+    """One number per point, or a sentence."""
+    if tuple(value.shape) != (N,):
+        raise ProblemError(
+            f"{where}: residual has shape {tuple(value.shape)}, expected ({N},); does every function return one value "
+            "per point?")
+
+
+FLOAT = torch.float64

@@ -1,0 +1,185 @@
+"""A problem's reference, whatever it is given as, on the points where errors are measured.
+
+`reference` may be the name of a file beside `data/`, a dict of formulas by unknown, or a function that computes a
+`sciml.references.Grid`. Here each becomes a `Truth`: points, values by unknown, exact parameters, stated accuracy.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..calculus import Program
+from ..errors import ProblemError, unknown_name
+from ..problem import Problem
+from ..references import Grid
+from ..references.reference import load_with_origin
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """Where errors are measured, and what is true there.
+
+    Args:
+        X: Points, shape (N, D), columns in the order of the problem's coordinates.
+        values: Reference by unknown, shape (N,); empty if the problem has none.
+        axes: Axes of the grid the points form, in the order of the coordinates; None: scattered.
+        parameters: Exact values of unknown parameters, where known.
+        accuracy: Stated relative accuracy; 0 for formulas.
+        how: A sentence on where it comes from.
+    """
+
+    X: np.ndarray
+    values: dict[str, np.ndarray] = field(default_factory=dict)
+    axes: dict[str, np.ndarray] | None = None
+    parameters: dict[str, float] = field(default_factory=dict)
+    accuracy: float = 0.0
+    how: str = "none"
+
+
+def find_data(name: str, problem: Problem) -> Path:
+    """Path of a reference file: beside the problem, in the `data/` next to its folder, in `./data`, `$SCIML_DATA`."""
+    source = getattr(problem, "source", None)
+    places = [Path.cwd()]
+    if source is not None:
+        folder = source.path.resolve().parent
+        places = [folder, folder / "data", folder.parent / "data", *places]
+    places += [Path.cwd() / "data", Path(__file__).resolve().parents[2] / "data"]
+    places += [Path(p) for p in os.environ.get("SCIML_DATA", "").split(os.pathsep) if p]
+    if Path(name).is_absolute():
+        places = [Path("/")]
+    for place in places:
+        if (place / name).is_file():
+            return place / name
+    have = {p.name for place in places[1:] for p in place.glob("*.h5")}
+    raise ProblemError(f"reference: {unknown_name('file', name, have)} Looked in "
+                       + ", ".join(dict.fromkeys(str(p) for p in places)))
+
+
+def resolve(problem: Problem) -> Truth:
+    """The reference of a problem on its points; without one, a grid to draw on.
+
+    Raises:
+        ProblemError: The file is missing, or has other coordinates or unknowns than the problem.
+    """
+    reference = problem.reference
+    if reference is None:
+        return _without(problem)
+    if isinstance(reference, (str, os.PathLike)):
+        path = find_data(str(reference), problem)
+        grid, origin = load_with_origin(path)
+        changed = _changed(problem, origin["arguments"])
+        if changed:
+            truth = _without(problem)
+            return Truth(truth.X, {}, truth.axes, how=f"none: {path.name} was made for {changed}; make one with "
+                         f"`sciml reference {getattr(problem, 'source').path.stem} --set …`")
+        return _from_grid(problem, grid, path.name)
+    if isinstance(reference, Mapping):
+        return _from_formulas(problem, reference)
+    if callable(reference):
+        grid = reference()
+        if not isinstance(grid, Grid):
+            raise ProblemError(f"reference: the function must return sciml.references.Grid, got {type(grid).__name__}")
+        return _from_grid(problem, grid, "the reference function")
+    raise ProblemError("reference must be a file name, a dict of formulas by unknown, or a function; got "
+                       f"{type(reference).__name__}")
+
+
+def _changed(problem: Problem, arguments: Mapping[str, object]) -> str:
+    """What the file was made for that the user has set to something else."""
+    overrides = getattr(getattr(problem, "source", None), "overrides", {})
+    parts = [f"{k}={arguments[k]}" for k, v in overrides.items()
+             if k in arguments and not np.isclose(float(arguments[k]), float(v), rtol=1e-9)]
+    unknown = [k for k in overrides if k not in arguments]
+    if unknown and not parts:
+        parts = [f"the value of {k} in the file" for k in unknown]
+    return ", ".join(parts)
+
+
+def _from_grid(problem: Problem, grid: Grid, name: str) -> Truth:
+    names = problem.coordinates
+    if set(grid.coordinates) != set(names):
+        raise ProblemError(f"reference {name}: has the coordinates {', '.join(grid.coordinates)}, the problem "
+                           f"{', '.join(names)}")
+    for key in grid.unknowns:
+        if key not in problem.unknowns:
+            raise ProblemError(f"reference {name}: {unknown_name('unknown', key, problem.unknowns)}")
+    if grid.layout == "scattered":
+        X = np.stack([grid.coordinates[n] for n in names], axis=1)
+        return Truth(X, dict(grid.unknowns), None, dict(grid.parameters), grid.accuracy, grid.how)
+    order = [list(grid.coordinates).index(n) for n in names]
+    axes = {n: np.asarray(grid.coordinates[n]) for n in names}
+    values = {u: np.transpose(v, order).reshape(-1) for u, v in grid.unknowns.items()}
+    return Truth(grid_points(axes), values, axes, dict(grid.parameters), grid.accuracy, grid.how)
+
+
+def grid_points(axes: Mapping[str, np.ndarray]) -> np.ndarray:
+    """All points of a tensor grid, shape (N, D), last coordinate fastest."""
+    return np.stack([m.reshape(-1) for m in np.meshgrid(*axes.values(), indexing="ij")], axis=1)
+
+
+def _without(problem: Problem) -> Truth:
+    """Points to evaluate and draw on: a grid over a box in up to three coordinates, else a Sobol set."""
+    bounds = problem.region.bounds
+    D = len(bounds)
+    box_volume = float(np.prod([high - low for low, high in bounds]))
+    is_box = abs(problem.region.measure - box_volume) < 1e-9 * box_volume
+    if D <= 3 or (is_box and D <= 3):
+        counts = {1: 513, 2: 101, 3: 33}[D]
+        axes = {n: np.linspace(low, high, counts) for n, (low, high) in zip(problem.coordinates, bounds, strict=True)}
+        X = grid_points(axes)
+        if is_box:
+            return Truth(X, {}, axes)
+        inside = problem.region.contains(torch.as_tensor(X)).numpy()
+        return Truth(X[inside], {}, None)
+    points = problem.region.sample(20000, generator=torch.Generator().manual_seed(0), rule="sobol")
+    return Truth(points.X.numpy(), {}, None)
+
+
+def formula_program(problem: Problem, formulas: Mapping[str, object]) -> Program:
+    """Program of the formulas of a reference, by unknown."""
+    outputs = {u: problem.setting.call(f, f"reference of {u!r}") for u, f in formulas.items() if u in problem.unknowns}
+    return Program(outputs)
+
+
+def _from_formulas(problem: Problem, formulas: Mapping[str, object]) -> Truth:
+    for key in formulas:
+        if key not in problem.unknowns and key not in problem.trainable:
+            raise ProblemError(f"reference: {unknown_name('unknown', key, [*problem.unknowns, *problem.trainable])}")
+    parameters = {n: float(formulas[n]) for n in problem.trainable if n in formulas}
+    program = formula_program(problem, formulas)
+    truth = _without(problem)
+    X = torch.as_tensor(truth.X)
+    leaves = {}
+    for key in program.leaves:
+        kind, name, _ = key
+        if kind == "parameter":
+            if name not in parameters:
+                raise ProblemError(f"reference: the formula uses {name!r}; give its exact value, {name}=…, beside it")
+            leaves[key] = torch.full_like(X[:, 0], parameters[name])
+        elif kind == "coordinate":
+            leaves[key] = X[:, problem.coordinates.index(name)]
+        else:
+            raise ProblemError(f"reference: a formula may use coordinates and parameters, not the {kind} {name!r}")
+    values = program(leaves, X[:, 0])
+    return Truth(truth.X, {n: v.numpy() for n, v in zip(program.names, values, strict=True)}, truth.axes, parameters,
+                 0.0, "formula")
+
+
+def describe(truth: Truth) -> str:
+    """The reference in one line, for reports."""
+    if not truth.values and not truth.parameters:
+        return truth.how
+    accuracy = "exact" if truth.accuracy == 0 else f"accuracy {truth.accuracy:.1e}"
+    return f"{truth.how} ({accuracy}, {len(truth.X):,} points)"
+
+
+def as_json(value) -> str:
+    """Compact JSON for attributes."""
+    return json.dumps(value, sort_keys=True)

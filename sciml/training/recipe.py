@@ -1,0 +1,209 @@
+"""Recipes: every option of `solve`, resolved and checked once.
+
+A recipe is made from built-in defaults, the problem's `defaults`, and what the user gave, in this order. Options of a part are
+written `model.width=64`, `rad.every=10`, `gauss-newton.damping=1e-3`, `adam.lr=1e-3`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+
+import torch
+
+from ..errors import ProblemError, look_up, unknown_name
+from ..fields import NETWORKS, FieldOptions
+from ..optim import optimizer_name
+from ..sampling import SAMPLERS
+
+DTYPES = {"float64": torch.float64, "float32": torch.float32}
+SCHEDULES = ("constant", "cosine", "exponential")
+FIRST_ORDER_STEPS, SECOND_ORDER_STEPS = 20000, 1000
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One optimizer and how long it runs.
+
+    Args:
+        optimizer: Name.
+        steps: Number of steps; None: what is left of the budget.
+    """
+
+    optimizer: str
+    steps: int | None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a problem is solved.
+
+    Args:
+        model: Name of the architecture.
+        optimizer: Stages, e.g. "gauss-newton" or "adam:2000,gauss-newton".
+        sampler: Name of the sampler of regions; fixed points and integrals keep theirs.
+        points: Interior points.
+        boundary_points: Points of each other condition; None: a quarter of `points`.
+        constraints: "auto", "hard" or "soft"; see `problem/hard.py`.
+        steps, time: Budget in steps or seconds, whichever ends first; None: no limit of that kind.
+        batch: Points per first-order step, drawn from the current points; None: all.
+        schedule: Of the learning rate of first-order stages.
+        clip: Largest gradient norm of first-order stages; None: no clipping.
+        seed, device, dtype: Of everything random and numeric.
+        chunk: Points per pass.
+        report: Seconds between reports.
+        compile: Compile the field's pass with torch.compile.
+        engine: "auto", "taylor" or "nested".
+        options: Options by part: model, sampler and optimizer names.
+    """
+
+    model: str = "mlp"
+    optimizer: str = "gauss-newton"
+    sampler: str = "rad"
+    points: int = 2000
+    boundary_points: int | None = None
+    constraints: str = "auto"
+    steps: int | None = None
+    time: float | None = None
+    batch: int | None = None
+    schedule: str = "cosine"
+    clip: float | None = None
+    seed: int = 0
+    device: str = "cpu"
+    dtype: str = "float64"
+    chunk: int = 1024
+    report: float = 1.0
+    compile: bool = False
+    engine: str = "auto"
+    options: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+
+    def __post_init__(self):
+        look_up("model", self.model, NETWORKS)
+        look_up("sampler", self.sampler, SAMPLERS)
+        look_up("dtype", self.dtype, DTYPES)
+        look_up("engine", self.engine, dict.fromkeys(("auto", "taylor", "nested")))
+        look_up("schedule", self.schedule, dict.fromkeys(SCHEDULES))
+        look_up("constraints", self.constraints, dict.fromkeys(("auto", "hard", "soft")))
+        for name in ("points", "chunk"):
+            if getattr(self, name) < 1:
+                raise ProblemError(f"{name}={getattr(self, name)} must be at least 1")
+        for name in ("steps", "time", "batch", "boundary_points", "clip"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ProblemError(f"{name}={value} must be positive")
+        self.stages()
+        self.field_options()
+        _check_device(self.device)
+
+    def stages(self) -> tuple[StagePlan, ...]:
+        """The optimizers in order with their steps."""
+        plans = []
+        for part in self.optimizer.split(","):
+            name, _, count = part.strip().partition(":")
+            if count and not count.isdigit():
+                raise ProblemError(f"optimizer {part.strip()!r}: after the colon comes a number of steps, as in adam:2000")
+            plans.append(StagePlan(optimizer_name(name), int(count) if count else None))
+        for plan in plans[:-1]:
+            if plan.steps is None:
+                raise ProblemError(
+                    f"optimizer={self.optimizer!r}: every stage but the last needs its steps, as in "
+                    f"{plan.optimizer}:1000,{plans[-1].optimizer}")
+        if plans[-1].steps is None:
+            used = sum(p.steps or 0 for p in plans[:-1])
+            if self.steps is not None:
+                last: int | None = max(self.steps - used, 0)
+            elif self.time is not None:
+                last = None
+            else:
+                last = SECOND_ORDER_STEPS if plans[-1].optimizer in ("gauss-newton", "lbfgs") else FIRST_ORDER_STEPS
+            plans[-1] = replace(plans[-1], steps=last)
+        return tuple(plans)
+
+    def field_options(self) -> FieldOptions:
+        """Options of the model."""
+        return FieldOptions.from_mapping(self.options.get("model", {}))
+
+    def as_dict(self) -> dict:
+        """Plain data for config.json."""
+        return {**asdict(self), "options": {k: dict(v) for k, v in self.options.items()}}
+
+
+def _check_device(device: str) -> None:
+    try:
+        kind = torch.device(device)
+    except RuntimeError as error:
+        raise ProblemError(f"unknown device {device!r}; use cpu, cuda or cuda:0") from error
+    if kind.type == "cuda" and not torch.cuda.is_available():
+        raise ProblemError(f"device={device!r}: this machine has no CUDA device that torch can use; use device=\"cpu\"")
+
+
+def make_recipe(defaults: Mapping[str, object], given: Mapping[str, object]) -> Recipe:
+    """The recipe from a problem's defaults and the user's options, later ones winning.
+
+    Args:
+        defaults: The problem's; `model` may be a name or a dict with `name` and options.
+        given: The user's; None values are ignored; keys may be dotted.
+
+    Raises:
+        ProblemError: An unknown key or value, with the nearest valid one.
+    """
+    plain: dict[str, object] = {}
+    options: dict[str, dict[str, object]] = {}
+    for source in (defaults, given):
+        source = {k: v for k, v in source.items() if v is not None}
+        if source is given and ("steps" in source) != ("time" in source):
+            plain.pop("time" if "steps" in source else "steps", None)
+        for key, value in source.items():
+            _put(key, value, plain, options)
+    valid = {f.name for f in fields(Recipe)}
+    names = valid - {"options"}
+    for key in plain:
+        if key not in names:
+            raise ProblemError(unknown_name("option", key, names))
+    _check_parts(options, plain)
+    return Recipe(**plain, options=options)
+
+
+def _put(key: str, value, plain: dict, options: dict) -> None:
+    if key in ("model", "sampler", "optimizer") and isinstance(value, Mapping):
+        part = dict(value)
+        name = part.pop("name", None)
+        if name is not None:
+            plain[key] = name
+        target = "model" if key == "model" else str(plain.get(key, name))
+        options.setdefault(target, {}).update(part)
+    elif key == "optimizer" and isinstance(value, (list, tuple)):
+        plain[key] = ",".join(value)
+    elif key == "options" and isinstance(value, Mapping):
+        for part, entries in value.items():
+            options.setdefault(part, {}).update(entries)
+    elif "." in key:
+        part, option = key.split(".", 1)
+        options.setdefault(part, {})[option] = value
+    else:
+        plain[key] = value
+
+
+def _check_parts(options: Mapping[str, Mapping], plain: Mapping[str, object]) -> None:
+    from ..optim.build import ALIASES, OPTIMIZERS
+
+    valid = ["model", "sampler", *SAMPLERS, *OPTIMIZERS, *ALIASES]
+    for part in options:
+        if part not in valid:
+            raise ProblemError(unknown_name("part in a dotted option", part, valid))
+
+
+def sampler_options(recipe: Recipe) -> dict[str, object]:
+    """Options of the recipe's sampler, by `sampler.…` or by its name."""
+    return {**recipe.options.get("sampler", {}), **recipe.options.get(recipe.sampler, {})}
+
+
+def optimizer_options(recipe: Recipe, name: str) -> dict[str, object]:
+    """Options of one optimizer by its name or an alias."""
+    from ..optim.build import ALIASES
+
+    found: dict[str, object] = {}
+    for part, entries in recipe.options.items():
+        if ALIASES.get(part, part) == name:
+            found.update(entries)
+    return found
