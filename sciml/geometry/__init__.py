@@ -1,0 +1,25 @@
+"""Shapes in named coordinates: sampling, membership, faces, normals, measures, distances and level functions."""
+
+from .ball import Ball, Disk
+from .box import Box, Interval
+from .combine import Difference, Intersection, Union
+from .domain import Domain
+from .polygon import Polygon
+from .product import Product
+from .region import Region
+from .unit import unit_points
+
+__all__ = [
+    "Ball",
+    "Box",
+    "Difference",
+    "Disk",
+    "Domain",
+    "Intersection",
+    "Interval",
+    "Polygon",
+    "Product",
+    "Region",
+    "Union",
+    "unit_points",
+]

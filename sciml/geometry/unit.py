@@ -1,0 +1,149 @@
+"""Rules that place n points in the unit cube [0, 1)ᵈ.
+
+Every shape is the image of a unit cube under a measure-preserving map (see `patch`), so a rule
+written once here serves them all. Random numbers come from the generator that is handed in;
+torch's global generator is never touched.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.quasirandom import SobolEngine
+
+from ..errors import ProblemError, look_up
+
+
+def unit_points(
+    n: int, d: int, rule: str, generator: torch.Generator, *, dtype=torch.float64, device="cpu"
+) -> Tensor:
+    """n points in the unit cube [0, 1)ᵈ.
+
+    Args:
+        n: Number of points, N ≥ 1.
+        d: Dimension of the cube; 0 gives points without coordinates.
+        rule: ``"uniform"``, ``"sobol"``, ``"halton"``, ``"lhs"`` or ``"grid"``.
+        generator: Source of every random number.
+        dtype: Floating type of the result.
+        device: Where the result lives.
+
+    Returns:
+        Tensor of shape (N, d).
+
+    Raises:
+        ProblemError: The rule does not exist, or n < 1.
+    """
+    make = look_up("sampling rule", rule, RULES)
+    if n < 1:
+        raise ProblemError(f"cannot place {n} points; ask for at least 1")
+    if d == 0:
+        return torch.zeros(n, 0, dtype=dtype, device=device)
+    U = make(n, d, generator, dtype).to(device=device, dtype=dtype)
+    # Rounding to float32 may turn 1 − 1e−9 into 1, which lies outside the half-open cube.
+    return U.clamp(max=1 - torch.finfo(dtype).eps)
+
+
+def uniform(n: int, d: int, generator: torch.Generator, dtype) -> Tensor:
+    """Independent uniform points."""
+    return torch.rand(n, d, generator=generator, dtype=dtype, device=generator.device)
+
+
+def sobol(n: int, d: int, generator: torch.Generator, dtype) -> Tensor:
+    """Scrambled Sobol points; the scramble's seed is drawn from the generator.
+
+    Source: Sobol (1967), with Owen's (1998) scrambling as in `torch.quasirandom.SobolEngine`.
+    """
+    seed = int(torch.randint(2**31 - 1, (1,), generator=generator, device=generator.device))
+    return SobolEngine(d, scramble=True, seed=seed).draw(n, dtype=torch.float64)
+
+
+def halton(n: int, d: int, generator: torch.Generator, dtype) -> Tensor:
+    """Halton points, shifted modulo 1 by one random vector.
+
+        uᵢₖ = (radical inverse of i in the k-th prime base + sₖ) mod 1
+
+    Source: Halton (1960); the shift is Cranley and Patterson's (1976).
+    """
+    shift = torch.rand(d, generator=generator, dtype=torch.float64, device=generator.device)
+    columns = [_radical_inverse(n, base, generator.device) for base in _primes(d)]
+    return (torch.stack(columns, 1) + shift) % 1.0
+
+
+def latin_hypercube(n: int, d: int, generator: torch.Generator, dtype) -> Tensor:
+    """One random point in each of n slices of every axis.
+
+    Source: McKay, Beckman and Conover (1979), doi:10.1080/00401706.1979.10489755.
+    """
+    draw = lambda: torch.rand(
+        n, d, generator=generator, dtype=torch.float64, device=generator.device
+    )
+    slices = draw().argsort(0)
+    return (slices + draw()) / n
+
+
+def grid(n: int, d: int, generator: torch.Generator, dtype) -> Tensor:
+    """The largest tensor grid of cell midpoints with kᵈ ≤ n points, filled up to n with Sobol points.
+
+    It is deterministic when n is a perfect d-th power.
+    """
+    U = grid_points(n, d).to(generator.device)
+    missing = n - U.shape[0]
+    return torch.cat([U, sobol(missing, d, generator, dtype).to(U)]) if missing else U
+
+
+RULES = {
+    "uniform": uniform,
+    "sobol": sobol,
+    "halton": halton,
+    "lhs": latin_hypercube,
+    "grid": grid,
+}
+
+
+def grid_points(n: int, d: int) -> Tensor:
+    """Midpoints of the kᵈ ≤ n equal cells of the unit cube, shape (kᵈ, d), with k as large as possible."""
+    if d == 0:
+        return torch.zeros(min(n, 1), 0, dtype=torch.float64)
+    k = max(1, round(n ** (1 / d)))
+    k -= k**d > n  # the root is rounded: step back when it overshot
+    axis = (torch.arange(k, dtype=torch.float64) + 0.5) / k
+    return torch.cartesian_prod(*[axis] * d).reshape(-1, d)
+
+
+def sobol_centres(n: int, d: int) -> Tensor:
+    """The first n Sobol points, moved by half a cell: a fixed set for measures and checks, shape (n, d)."""
+    if d == 0:
+        return torch.zeros(1, 0, dtype=torch.float64)
+    return (SobolEngine(d).draw(n, dtype=torch.float64) + 0.5 / n) % 1.0
+
+
+def _radical_inverse(n: int, base: int, device) -> Tensor:
+    """Digits of 1 … n in `base`, mirrored at the point, shape (n,)."""
+    i = torch.arange(1, n + 1, device=device)
+    value = torch.zeros(n, dtype=torch.float64, device=device)
+    factor = 1.0
+    for _ in range(_digits(n, base)):
+        factor /= base
+        value += factor * (i % base)
+        i = i // base
+    return value
+
+
+def _digits(n: int, base: int) -> int:
+    """Number of digits of n in `base`."""
+    count = 0
+    while n:
+        n //= base
+        count += 1
+    return count
+
+
+def _primes(d: int) -> list[int]:
+    """The first d primes."""
+    found: list[int] = []
+    candidate = 2
+    while len(found) < d:
+        if all(candidate % p for p in found):
+            found.append(candidate)
+        candidate += 1
+    return found
