@@ -1,3 +1,41 @@
-"""Neural PDE solvers: find a field u such that every condition vanishes on its part of the domain."""
+"""Neural PDE solvers: find a field u such that every condition vanishes on its part of the domain.
+
+    import sciml
+    problem = sciml.load_problem("problems/burgers.py")
+    solution = sciml.solve(problem, time=60)
+    solution.relative_l2()
+"""
 
 __version__ = "0.1.0"
+
+from .calculus import curl, d, div, dot, grad, laplacian, norm
+from .errors import ProblemError, SciMLError, TrainingError
+from .fields import Field
+from .geometry import Ball, Box, Disk, Domain, Interval, Polygon
+from .points import Points
+from .problem import (
+    Condition,
+    Dirichlet,
+    Equation,
+    Initial,
+    Integral,
+    Neumann,
+    Normalized,
+    Observations,
+    Periodic,
+    Pin,
+    Problem,
+    Range,
+    Robin,
+    Unknown,
+    load_problem,
+)
+from .solution import Solution
+from .training import load_solution, solve
+
+__all__ = [
+    "Ball", "Box", "Condition", "Dirichlet", "Disk", "Domain", "Equation", "Field", "Initial", "Integral", "Interval",
+    "Neumann", "Normalized", "Observations", "Periodic", "Pin", "Points", "Polygon", "Problem", "ProblemError", "Range",
+    "Robin", "SciMLError", "Solution", "TrainingError", "Unknown", "curl", "d", "div", "dot", "grad", "laplacian",
+    "load_problem", "load_solution", "norm", "solve",
+]

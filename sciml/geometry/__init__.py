@@ -6,7 +6,7 @@ from .combine import Difference, Intersection, Union
 from .domain import Domain
 from .polygon import Polygon
 from .product import Product
-from .region import Region
+from .region import Join, Region
 from .unit import unit_points
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Domain",
     "Intersection",
     "Interval",
+    "Join",
     "Polygon",
     "Product",
     "Region",

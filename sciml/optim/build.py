@@ -52,7 +52,8 @@ def build_optimizer(name: str, params: Iterable[Tensor], options: Mapping[str, o
     for option in options:
         if option not in valid:
             raise ProblemError(unknown_name(f"option of {key}", option, valid))
-    if key == "muon" and any(p.ndim != 2 for p in (params := list(params))):
+    params = list(params)
+    if key == "muon" and any(p.ndim != 2 for p in params):
         raise ProblemError("muon takes matrices only, and this field has vectors (biases); use adam or lbfgs")
     settings = dict(options)
     if key in LEARNING_RATES:

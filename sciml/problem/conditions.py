@@ -7,6 +7,7 @@ Training sees blocks only.
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from ..calculus import Program, d, dot, grad
 from ..errors import ProblemError, look_up, unknown_name
+from ..geometry import Box, Join, Region
 from ..points import Points
 from .setting import Setting, components, function_name
 
@@ -82,8 +84,6 @@ def _regions(on) -> tuple:
 
 def _where(setting: Setting, on, where: str, default: str):
     """Region object for a name, a list of names, a domain, a region or a predicate."""
-    from ..geometry import union_region
-
     found = []
     for item in _regions(default if on is None else on):
         if isinstance(item, str):
@@ -100,7 +100,11 @@ def _where(setting: Setting, on, where: str, default: str):
         else:
             raise ProblemError(f"{where}: on={item!r} is neither a face name, a domain nor a function of the "
                                "coordinates")
-    return found[0] if len(found) == 1 else union_region(found)
+    if len(found) == 1:
+        return found[0]
+    if not all(isinstance(r, Region) for r in found):
+        raise ProblemError(f"{where}: on=[…] mixes the inside of a domain with boundaries; write one condition for each")
+    return Join(found, ", ".join(r.label for r in found), setting.domain.space, setting.domain.size)
 
 
 def _embed(setting: Setting, region, where: str):
@@ -111,15 +115,11 @@ def _embed(setting: Setting, region, where: str):
         raise ProblemError(f"{where}: {unknown_name('coordinate', extra[0], setting.domain.names)}")
     if not missing:
         return region
-    from ..geometry import Box
-
     bounds = dict(zip(setting.domain.names, setting.domain.bounds, strict=True))
     return region * Box(**{n: bounds[n] for n in missing})
 
 
 def _predicate(setting: Setting, function: Callable, where: str, of: str | None):
-    import inspect
-
     wanted = list(inspect.signature(function).parameters)
     for name in wanted:
         if name not in setting.domain.names:
@@ -442,8 +442,6 @@ class Integral(Condition):
         return [self._block(name, outputs, points, combine="integral", target=self.equals, groups=groups)]
 
     def _quadrature(self, setting: Setting, where: str) -> tuple[Points, int]:
-        from ..geometry import Box
-
         names = setting.domain.names
         count = self.count or 256
         rest = [n for n in names if self.over is not None and n not in self.over]

@@ -59,12 +59,14 @@ def find_problem(name: str | os.PathLike) -> Path:
     raise ProblemError(unknown_name("problem", str(name), names))
 
 
-def load_problem(name: str | os.PathLike, overrides: Mapping[str, object] | None = None) -> Problem:
+def load_problem(name: str | os.PathLike, overrides: Mapping[str, object] | None = None,
+                 origin: Path | None = None) -> Problem:
     """The problem defined by a file.
 
     Args:
         name: Path or bare name.
         overrides: Numbers to replace: entries of `parameters`, or top-level constants of the file.
+        origin: Where the file was copied from; its reference is looked for there.
 
     Raises:
         ProblemError: No such file, the file fails, or it defines no `problem`.
@@ -78,7 +80,7 @@ def load_problem(name: str | os.PathLike, overrides: Mapping[str, object] | None
         raise ProblemError(f"{path}, line {error.lineno}: {error.msg}") from error
     used = _override(tree, overrides)
     module = ModuleType(f"sciml_problem_{path.stem}")
-    module.__file__ = str(path)
+    module.__file__ = str(origin or path)
     try:
         exec(compile(tree, str(path), "exec"), module.__dict__)
     except SciMLError as error:
@@ -99,7 +101,7 @@ def load_problem(name: str | os.PathLike, overrides: Mapping[str, object] | None
         problem = Problem(problem.domain, problem.unknowns, problem.conditions, parameters, problem.reference,
                           problem.defaults, problem.title)
     doc = ast.get_docstring(tree) or ""
-    object.__setattr__(problem, "source", Source(path, text, doc, overrides))
+    object.__setattr__(problem, "source", Source(origin or path, text, doc, overrides))
     if not problem.title:
         object.__setattr__(problem, "title", doc.strip().splitlines()[0].rstrip(".") if doc.strip() else path.stem)
     return problem

@@ -18,8 +18,7 @@ import torch
 from ..calculus import Program
 from ..errors import ProblemError, unknown_name
 from ..problem import Problem
-from ..references import Grid
-from ..references.reference import load_with_origin
+from ..references.reference import Grid, load_with_origin
 
 
 @dataclass(frozen=True, eq=False)

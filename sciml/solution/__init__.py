@@ -1,0 +1,7 @@
+"""Solutions, their references, and the folders they are kept in."""
+
+from .run import RunFolder
+from .solution import Solution
+from .truth import Truth, resolve
+
+__all__ = ["RunFolder", "Solution", "Truth", "resolve"]

@@ -1,0 +1,207 @@
+"""Solutions: a trained field with its history, its errors and a status that is a sentence.
+
+A `Solution` evaluates at points, is scored against the reference, is drawn, saved and loaded. A run that failed is a solution too:
+its `status` says why, and its field is the last good one.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..errors import ProblemError, unknown_name
+from ..metrics import errors, null_score, overall
+from ..objective import Objective
+from ..problem import Problem
+from .run import RunFolder
+from .truth import Truth, describe
+
+
+@dataclass(eq=False)
+class Solution:
+    """What `solve` returns.
+
+    Args:
+        problem: What was solved.
+        objective: Field, unknown parameters and last points.
+        truth: The reference.
+        history: Reports as plain dicts, in order.
+        config: The resolved recipe.
+        status: "ok", or a sentence on what went wrong.
+        state: Training state for resume, as saved in checkpoint.pt.
+    """
+
+    problem: Problem
+    objective: Objective
+    truth: Truth
+    history: list[dict]
+    config: dict
+    status: str = "ok"
+    state: dict = field(default_factory=dict, repr=False)
+
+    @property
+    def field(self) -> nn.Module:
+        """The field u_θ."""
+        return self.objective.field
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """Unknown parameters that were found."""
+        return self.objective.parameters_.values()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training."""
+        return float(self.history[-1]["seconds"]) if self.history else 0.0
+
+    @property
+    def steps(self) -> int:
+        """Steps of training."""
+        return int(self.history[-1]["step"]) if self.history else 0
+
+    @torch.no_grad()
+    def __call__(self, **coordinates) -> dict[str, np.ndarray]:
+        """Values at points, by unknown.
+
+        Args:
+            coordinates: One number or array per coordinate (and ranged parameter); arrays broadcast.
+
+        Returns:
+            Arrays of the broadcast shape (numbers for numbers).
+
+        Raises:
+            ProblemError: A coordinate is missing or does not exist.
+        """
+        names = self.problem.coordinates
+        for n in coordinates:
+            if n not in names:
+                raise ProblemError(unknown_name("coordinate", n, names))
+        missing = [n for n in names if n not in coordinates]
+        if missing:
+            raise ProblemError(f"the coordinate {missing[0]!r} is missing; give all of {', '.join(names)}")
+        arrays = [c.detach().cpu().numpy() if isinstance(c, Tensor) else np.asarray(c, dtype=float)
+                  for c in (coordinates[n] for n in names)]
+        try:
+            arrays = np.broadcast_arrays(*arrays)
+        except ValueError as error:
+            shapes = ", ".join(f"{n} {np.shape(a)}" for n, a in zip(names, arrays, strict=True))
+            raise ProblemError(f"coordinates do not broadcast: {shapes}") from error
+        values = self.predict(np.stack([a.reshape(-1) for a in arrays], axis=1))
+        shape = arrays[0].shape
+        return {u: v.reshape(shape) if shape else v[0] for u, v in values.items()}
+
+    @torch.no_grad()
+    def predict(self, X: np.ndarray) -> dict[str, np.ndarray]:
+        """Values by unknown at points X of shape (N, D), each of shape (N,)."""
+        points = torch.as_tensor(X, dtype=self.objective.dtype, device=self.objective.device)
+        parts = [self.field(points[i:i + 65536]) for i in range(0, len(points), 65536)]
+        values = torch.cat(parts).cpu().numpy()
+        return {u: values[:, c] for c, u in enumerate(self.problem.unknowns)}
+
+    def relative_l2(self) -> dict[str, float]:
+        """‖u − u_ref‖/‖u_ref‖ by unknown, for those that have a reference."""
+        return errors(self.predict(self.truth.X), self.truth.values)
+
+    def null_score(self) -> dict[str, float]:
+        """The same for the best constant."""
+        return {u: null_score(v) for u, v in self.truth.values.items()}
+
+    def parameter_errors(self) -> dict[str, float]:
+        """Relative errors of the unknown parameters whose exact values are known."""
+        have = self.parameters
+        return {n: abs(have[n] - exact) / (abs(exact) or 1.0) for n, exact in self.truth.parameters.items()
+                if n in have}
+
+    def result(self) -> dict:
+        """Content of result.json."""
+        errors_ = self.relative_l2()
+        parameters = sum(p.numel() for p in self.objective.trainable)
+        return {
+            "status": self.status, "problem": self.problem.title, "relative_l2": errors_,
+            "relative_l2_overall": overall(errors_) if errors_ else None, "null_score": self.null_score(),
+            "parameter_values": self.parameters, "parameter_errors": self.parameter_errors(),
+            "reference": describe(self.truth), "loss": self.history[-1]["loss"] if self.history else None,
+            "seconds": self.seconds, "steps": self.steps, "seed": self.config.get("seed"),
+            "device": self.config.get("device"), "dtype": self.config.get("dtype"),
+            "threads": torch.get_num_threads(), "parameters": parameters, "versions": versions(),
+        }
+
+    def save(self, path) -> Path:
+        """Writes the run folder; returns it."""
+        run = RunFolder(path)
+        source = getattr(self.problem, "source", None)
+        if source is not None:
+            run.write_text("problem.py", source.text)
+        run.write_json("config.json", self.config)
+        run.write_text("metrics.jsonl", "")
+        for report in self.history:
+            run.append_metrics(report)
+        if self.state:
+            run.save_checkpoint(self.state)
+        self.write_results(run)
+        return run.path
+
+    def write_results(self, run: RunFolder) -> None:
+        """solution.h5 and result.json."""
+        run.write_solution(*self._arrays())
+        run.write_json("result.json", self.result())
+
+    def _arrays(self) -> tuple[dict, dict]:
+        import json
+
+        truth, names = self.truth, self.problem.coordinates
+        attributes: dict[str, object] = {
+            "layout": "scattered" if truth.axes is None else "grid", "order": json.dumps(list(names)),
+            "problem": self.problem.title, "status": self.status,
+            "parameters_axes": json.dumps(list(self.problem.ranges)),
+        }
+        if truth.axes is None:
+            coordinates = {n: truth.X[:, i] for i, n in enumerate(names)}
+            shape: tuple[int, ...] = (len(truth.X),)
+        else:
+            coordinates = dict(truth.axes)
+            shape = tuple(len(a) for a in truth.axes.values())
+        groups: dict[str, Mapping[str, np.ndarray]] = {
+            "coordinates": coordinates,
+            "prediction": {u: v.reshape(shape) for u, v in self.predict(truth.X).items()},
+        }
+        if truth.values:
+            groups["reference"] = {u: v.reshape(shape) for u, v in truth.values.items()}
+        for block in self.objective.blocks:
+            points = self.objective.points[block.name]
+            columns = {n: c.cpu().numpy() for n, c in points.columns().items()}
+            if block.combine == "each" and not block.data:
+                columns["residual"] = self.objective.magnitude(block)(points).cpu().numpy()
+            groups[f"points/{block.name.replace('/', '∕')}"] = columns
+        return attributes, groups
+
+    def plot(self, path) -> Path:
+        """The main figure (prediction, reference, error) as a picture at `path`."""
+        import shutil
+        import tempfile
+
+        from ..plot import plot_run
+
+        with tempfile.TemporaryDirectory() as folder:
+            self.save(folder)
+            figures = plot_run(Path(folder))
+            first = next((f for f in figures if f.name == "solution.png"), figures[0])
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(first, path)
+        return Path(path)
+
+
+def versions() -> dict[str, str]:
+    """Versions that a result depends on."""
+    import scipy
+
+    from .. import __version__
+
+    return {"sciml": __version__, "python": platform.python_version(), "torch": torch.__version__,
+            "numpy": np.__version__, "scipy": scipy.__version__}
