@@ -91,11 +91,21 @@ class GaussNewton(torch.optim.Optimizer):
             offset += p.numel()
 
 
+def _gram(J: Tensor, block: int = 384) -> Tensor:
+    """Lower triangle of JᵀJ, block column by block column: near half the work of the full product."""
+    P = J.shape[1]
+    gram = torch.zeros(P, P, dtype=J.dtype, device=J.device)
+    for start in range(0, P, block):
+        stop = min(start + block, P)
+        torch.mm(J[:, start:].T, J[:, start:stop], out=gram[start:, start:stop])
+    return gram
+
+
 def _normal_equations(r: Tensor, J: Tensor) -> Callable[[float], Tensor | None]:
     """μ ↦ (JᵀJ + μ Id)⁻¹ Jᵀ r through the smaller Gram matrix; None where Cholesky fails."""
     R, P = J.shape
     wide = R < P
-    gram = J @ J.T if wide else J.T @ J
+    gram = _gram(J.T if wide else J)
     right = r if wide else J.T @ r
     diagonal = gram.diagonal().clone()
 

@@ -98,7 +98,7 @@ class Recipe:
     def stages(self) -> tuple[StagePlan, ...]:
         """The optimizers in order with their steps."""
         plans = []
-        for part in self.optimizer.split(","):
+        for part in self.optimizer.replace("+", ",").split(","):
             name, _, count = part.strip().partition(":")
             if count and not count.isdigit():
                 raise ProblemError(f"optimizer {part.strip()!r}: after the colon comes a number of steps, as in adam:2000")

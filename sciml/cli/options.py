@@ -1,0 +1,78 @@
+"""Arguments that several commands share, and their values from text."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+
+from ..errors import ProblemError
+
+FLAGS = {
+    "model": (str, "architecture, e.g. mlp, piratenet"),
+    "optimizer": (str, "e.g. gauss-newton, lbfgs, adam:2000,gauss-newton"),
+    "sampler": (str, "collocation sampler, e.g. uniform, sobol, rad"),
+    "constraints": (str, "hard, soft or auto: initial and boundary data built into the field or not"),
+    "points": (int, "interior collocation points"),
+    "steps": (int, "budget in optimizer steps"),
+    "time": (float, "budget in seconds"),
+    "batch": (int, "points per first-order step"),
+    "device": (str, "cpu, cuda, cuda:1"),
+    "dtype": (str, "float64 or float32"),
+    "seed": (int, "seed of everything random"),
+    "balance": (str, "loss balancer; only fixed weights exist so far"),
+    "precondition": (str, "preconditioner of the loss; none exists so far"),
+}
+
+
+def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `Recipe` as flags, plus --set."""
+    for name, (kind, text) in FLAGS.items():
+        parser.add_argument(f"--{name}", type=kind, help=text, metavar=name.upper())
+    parser.add_argument("--compile", action="store_const", const=True, help="compile the field's pass (torch.compile)")
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
+                        help="constants of the problem (nu=0.02) and dotted options (model.width=64)")
+
+
+def recipe_options(arguments: argparse.Namespace) -> dict[str, object]:
+    """What the user gave, by option name.
+
+    Raises:
+        ProblemError: A balancer or preconditioner was named; they come with a later version.
+    """
+    for name in ("balance", "precondition"):
+        value = getattr(arguments, name)
+        if value not in (None, "fixed" if name == "balance" else "none"):
+            raise ProblemError(f"--{name} {value}: only fixed weights and no preconditioner exist in this version; "
+                               "weights are set per condition, Equation(…, weight=10)")
+    names = [n for n in FLAGS if n not in ("balance", "precondition")] + ["compile"]
+    return {n: getattr(arguments, n) for n in names if getattr(arguments, n) is not None}
+
+
+def settings(entries: list[str]) -> dict[str, object]:
+    """{"nu": 0.02, "model.width": 64} from ["nu=0.02", "model.width=64"].
+
+    Raises:
+        ProblemError: An entry has no "=".
+    """
+    found = {}
+    for entry in entries:
+        key, sign, text = entry.partition("=")
+        if not sign or not key:
+            raise ProblemError(f"--set {entry}: write KEY=VALUE, for example nu=0.02 or model.width=64")
+        found[key.strip()] = value_of(text)
+    return found
+
+
+def value_of(text: str):
+    """A Python number, boolean or None from text, else the text itself."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        pass
+    try:
+        from math import e, pi
+
+        return float(eval(compile(ast.parse(text, mode="eval"), "--set", "eval"), {"__builtins__": {}},
+                          {"pi": pi, "e": e})) if set(text) <= set("0123456789.+-*/()epi ") else text
+    except (SyntaxError, NameError, TypeError, ZeroDivisionError):
+        return text

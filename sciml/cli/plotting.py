@@ -1,0 +1,34 @@
+"""Redraw the figures of a run; animate it over time; export it for ParaView.
+
+    sciml plot runs/burgers-0
+    sciml plot runs/burgers-0 --animate --vtu burgers.vtu
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..plot import animate, export_vtu, plot_run
+from .show import console
+
+HELP = "redraw figures of a run, animate it, export it to VTU"
+
+
+def add_arguments(parser) -> None:
+    """Arguments of `sciml plot`."""
+    parser.add_argument("run_folder", metavar="RUN", help="run folder")
+    parser.add_argument("--animate", action="store_true", help="write an animated GIF over time")
+    parser.add_argument("--vtu", metavar="FILE", help="write prediction, reference and error as VTU")
+
+
+def run(arguments) -> int:
+    """Runs `sciml plot`."""
+    folder = Path(arguments.run_folder)
+    made = list(plot_run(folder))
+    if arguments.animate:
+        made.append(animate(folder))
+    if arguments.vtu:
+        made.append(export_vtu(folder, Path(arguments.vtu)))
+    for path in made:
+        console().print(str(path))
+    return 0
