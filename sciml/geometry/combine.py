@@ -21,7 +21,7 @@ from .domain import Domain
 from .levels import conjunction, disjunction, trim
 from .patch import Drawn, Patch, both, kept_share, mixture
 from .region import Region
-from .unit import sobol_centres
+from .unit import fixed_points
 
 CHECK_POINTS = 2**14
 
@@ -84,20 +84,6 @@ class Combination(Domain):
     @cached_property
     def _labels(self):
         return _label_pieces(self.a, self.b)
-
-    @cached_property
-    def touches(self) -> bool:
-        """Whether the operands share a piece of boundary that is not on the combination's boundary."""
-        for piece in self.a.pieces.values():
-            X, n, keep = piece.chart(sobol_centres(2**10, piece.chart_dim))
-            tol = self.tolerance(X.dtype)
-            shared = self.b.distance(X).abs() <= tol
-            same = (self.distance(X - 10 * tol * n) <= tol) == (
-                self.distance(X + 10 * tol * n) <= tol
-            )
-            if (shared & same if keep is None else shared & same & keep).any():
-                return True
-        return False
 
     def _make_pieces(self) -> dict[str, Region]:
         pieces = {}
@@ -254,33 +240,51 @@ class CombinationPiece(Region):
     def level(self, coords: Mapping):
         """The piece's level; trimmed where its surface runs on through the other operand.
 
-            φ ∨ (ψ − φ)   with ψ the level of the other operand, positive where it covers the
-            surface
+            φ ∨ (ψ − φ)   with ψ the level of the other operand, positive where it covers
 
         Raises:
-            ProblemError: The operands share a face inside the combination, where every such
-                function vanishes.
+            ProblemError: The operands share a part of this face, where φ = ψ = 0 has no
+                smooth continuation.
         """
-        phi = (self.piece.flipped() if self.outside else self.piece).level(coords)
         owner = self.owner
+        piece = self.piece.flipped() if self.outside else self.piece
         if owner.joins == self.outside:
-            return phi
-        if owner.touches:
+            return piece.level(coords)
+        if self._shared:
             raise ProblemError(
-                f"region {self.label!r} has no smooth level function: the parts of the {owner.kind} share a face "
-                "that lies inside; let them overlap, or draw the outline as one Polygon"
+                f"region {self.label!r} has no smooth level function: the operands of the "
+                f"{owner.kind} share a part of this face; move one of them, or draw the outline "
+                "as one Polygon"
             )
+        phi = piece.tight().level(coords)
         psi = (owner.a if self.right else owner.b).level(coords)
         complement = owner.flips and not self.right
-        return trim(phi, phi + psi if self.outside != complement else phi - psi, owner.size)
+        tau = phi + psi if self.outside != complement else phi - psi
+        return trim(phi, tau, owner.size)
 
     def flipped(self) -> Region:
         return CombinationPiece(
             self.owner, self.piece, self.right, self.label, not self.outside
         )
 
+    def tight(self) -> Region:
+        return CombinationPiece(
+            self.owner, self.piece.tight(), self.right, self.label, self.outside
+        )
+
+    @cached_property
+    def _shared(self) -> bool:
+        """Whether a part of the operand's piece lies on the boundary of the other operand."""
+        X, _, keep = self.piece.chart(fixed_points(2**10, self.chart_dim))
+        other = self.owner.a if self.right else self.owner.b
+        on = other.distance(X).abs() <= self.owner.tolerance(X.dtype)
+        return bool((on if keep is None else on & keep).any())
+
     def _on_boundary(self, X: Tensor, n: Tensor) -> Tensor:
-        """Whether X has the combination on one side only; a face that both operands have counts for the left."""
+        """Whether X has the combination on one side only.
+
+        A face that both operands have counts for the left one.
+        """
         tol = self.owner.tolerance(X.dtype)
         inner, outer = (self.owner.distance(X + s * 10 * tol * n) for s in (-1, 1))
         on = (inner <= tol) & (outer > tol)

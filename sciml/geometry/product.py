@@ -159,6 +159,9 @@ class ProductRegion(Region):
     def flipped(self) -> Region:
         return ProductRegion(self.piece.flipped(), self.factor, self.first, self.space)
 
+    def tight(self) -> Region:
+        return ProductRegion(self.piece.tight(), self.factor, self.first, self.space)
+
     def _join(self, P: Tensor, Q: Tensor) -> Tensor:
         """Columns of piece and factor in the order of the product."""
         return torch.cat([P, Q] if self.first else [Q, P], 1)

@@ -56,6 +56,10 @@ class Region(Patch):
     def flipped(self) -> Region:
         """The same piece seen from outside: normals reversed, level positive outside the domain."""
 
+    def tight(self) -> Region:
+        """The same piece with a level that vanishes on it only, not where its surface runs on outside."""
+        return self
+
     def where(self, predicate: Callable[[dict[str, Tensor]], Tensor]) -> Region:
         """The part of the region where `predicate` (of a dict name → (N,) tensor) gives True.
 
@@ -116,6 +120,9 @@ class Join(Region):
 
     def flipped(self) -> Region:
         return Join([p.flipped() for p in self.pieces], self.label, self.space, self.scale)
+
+    def tight(self) -> Region:
+        return Join([p.tight() for p in self.pieces], self.label, self.space, self.scale)
 
 
 class RegionPart(Region):
