@@ -55,7 +55,10 @@ class Box(Domain):
         return Drawn(lo + (hi - lo) * U)
 
     def contains(self, X: Tensor) -> Tensor:
-        """Mask (N,); the tolerance is relative to each side, so that a short time axis counts as much as a long x."""
+        """Mask (N,) of the points in the closed box; the tolerance is relative to each side.
+
+        So a short time axis is treated as carefully as a long x.
+        """
         lo, hi = _ends(self, X)
         tol = X.new_tensor([_tolerance(pair, X.dtype) for pair in self.bounds])
         return ((X >= lo - tol) & (X <= hi + tol)).all(1)

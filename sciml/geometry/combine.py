@@ -45,8 +45,8 @@ class Combination(Domain):
     def __init__(self, a: Domain, b: Domain):
         if a.names != b.names:
             raise ProblemError(
-                f"cannot combine a domain in ({', '.join(a.names)}) with one in ({', '.join(b.names)}): |, & and - "
-                "need the same coordinates in the same order; * combines different ones"
+                f"cannot combine a domain in ({', '.join(a.names)}) with one in "
+                f"({', '.join(b.names)}): |, & and - need the same coordinates in the same order; * combines different ones"
             )
         self._set(
             a=a, b=b, names=a.names, space=a.space, name=None, kind=type(self).__name__.lower()
@@ -71,7 +71,10 @@ class Combination(Domain):
 
     def _empty(self) -> str:
         """Sentence for a combination without points."""
-        return f"the {self.kind} of {self.a!r} and {self.b!r} is empty: no point lies inside; check centers and sizes"
+        return (
+            f"the {self.kind} of {self.a!r} and {self.b!r} is empty: no point lies inside; "
+            "check centers and sizes"
+        )
 
     @property
     def groups(self) -> dict[str, tuple[str, ...]]:
@@ -175,7 +178,7 @@ class Difference(Combination):
 
     @cached_property
     def measure(self) -> float:
-        """|A| − |B|, exact, if B is a ball whose distance from the boundary of A proves it inside; else estimated."""
+        """|A| − |B|, exact, if B is a ball that its distance from ∂A proves inside; else estimated."""
         if isinstance(self.b, Ball):
             center = torch.tensor([self.b.center], dtype=torch.float64)
             if self.a.distance(center).item() <= -self.b.radius:

@@ -1,4 +1,4 @@
-"""Smooth functions that vanish on a boundary: R-functions, built from elementwise operations only.
+"""Smooth functions that vanish on a boundary: R-functions, made of elementwise operations.
 
 A *level* φ of a piece is zero on the piece, positive inside the domain, and has |∇φ| = 1 on the
 piece (an approximate distance function normalised to first order). The formulas below combine

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from ..errors import ProblemError, look_up
 from ..points import Points
-from .unit import RULES, grid_points, fixed_points, unit_points
+from .unit import RULES, fixed_points, grid_points, unit_points
 
 MEASURE_POINTS = 2**18
 MAX_ROUNDS = 64
@@ -122,7 +122,7 @@ class Patch(ABC):
         return self._points(drawn)
 
     def quadrature(self, n: int, *, dtype=torch.float64, device="cpu") -> Points:
-        """About n fixed points with weights that sum to the measure; here a Sobol sequence with equal weights."""
+        """About n fixed points with weights that sum to the measure; here Sobol, equal weights."""
         m = math.ceil(n * self.chart_measure / self.measure) if self._rejects else n
         U = fixed_points(max(m, 1), self.chart_dim).to(device=device)
         drawn = self.chart(U).kept()
@@ -157,7 +157,7 @@ class Patch(ABC):
 
 
 def kept_share(patch: Patch, n: int) -> float:
-    """Share of n fixed Sobol points of the unit cube that the patch's chart keeps, in [0, 1]."""
+    """Share of n fixed Sobol points that the patch's chart keeps, in [0, 1]."""
     keep = patch.chart(fixed_points(n, patch.chart_dim)).keep
     return 1.0 if keep is None else keep.double().mean().item()
 
@@ -168,10 +168,10 @@ def both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
 
 
 def mixture(parts: Sequence[Patch], U: Tensor) -> tuple[Drawn, Tensor]:
-    """Charts side by side: the first unit coordinate chooses the part in proportion to `chart_measure`.
+    """Charts side by side: the first unit coordinate chooses the part.
 
-    What remains of that coordinate, stretched to [0, 1), is handed on, so the map keeps
-    proportions.
+    It does so in proportion to `chart_measure`. What remains of that coordinate, stretched to
+    [0, 1), is handed on, so the map keeps proportions.
 
     Returns:
         The image, and the position of the part that each point came from, shape (N,).
@@ -236,8 +236,8 @@ def _reject(patch: Patch, n: int, rule: str, generator, dtype, device) -> Drawn:
         have += found[-1].X.shape[0]
     if have < n:
         raise ProblemError(
-            f"found only {have} of {n} points of {patch!r} in {MAX_ROUNDS} rounds of rejection; it fills about "
-            f"{share:.1e} of the shape it is cut from: describe it with smaller shapes"
+            f"found only {have} of {n} points of {patch!r} in {MAX_ROUNDS} rounds of rejection; "
+            f"it fills about {share:.1e} of the shape it is cut from: describe it with smaller shapes"
         )
     normals = None if found[0].normals is None else torch.cat([d.normals for d in found])[:n]
     return Drawn(torch.cat([d.X for d in found])[:n], normals)

@@ -67,7 +67,7 @@ class Polygon(Domain):
         )
 
     def chart(self, U: Tensor) -> Drawn:
-        """The first coordinate chooses a triangle by area, and its remainder goes on; √ keeps area in the triangle."""
+        """The first coordinate chooses a triangle by area; √ of its rest keeps area in the triangle."""
         share = (self.areas / self.areas.sum()).to(U)
         ends = share.cumsum(0)
         which = torch.searchsorted(ends, U[:, 0].contiguous(), right=True).clamp(
@@ -84,7 +84,7 @@ class Polygon(Domain):
         )
 
     def _distance(self, X: Tensor) -> Tensor:
-        """Distance to the nearest edge, negative where a ray to the right crosses an odd number of edges."""
+        """Distance to the nearest edge, negative where a ray to the right crosses oddly many."""
         A = X.new_tensor(self.vertices)
         B = A.roll(-1, 0)
         d, p = B - A, X[:, None] - A
@@ -97,7 +97,7 @@ class Polygon(Domain):
         return torch.where(odd, -nearest, nearest)
 
     def level(self, coords: Mapping):
-        """R-function of the half-planes of the edges: ∧ along the hull, ∨ in its pockets, and so on inwards.
+        """R-function of the edges' half-planes: ∧ along the hull, ∨ in its pockets, and so on.
 
         Source: Dobkin, Guibas, Hershberger and Snoeyink (1993), doi:10.1007/BF01196775.
         """
@@ -247,7 +247,7 @@ def _half_plane(a: Vertex, b: Vertex, x, y):
 
 
 def _check_vertices(vertices) -> tuple[tuple[Vertex, ...], tuple[int, ...]]:
-    """Counter-clockwise vertices, and for each the user's number of the edge that starts there."""
+    """Counter-clockwise vertices, and the user's number of the edge that starts at each."""
     try:
         P = [(float(x), float(y)) for x, y in vertices]
     except (TypeError, ValueError):

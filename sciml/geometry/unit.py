@@ -82,7 +82,7 @@ def latin_hypercube(n: int, d: int, generator: torch.Generator, dtype) -> Tensor
 
 
 def grid(n: int, d: int, generator: torch.Generator, dtype) -> Tensor:
-    """The largest tensor grid of cell midpoints with kᵈ ≤ n points, filled up to n with Sobol points.
+    """The largest tensor grid of kᵈ ≤ n cell midpoints, filled up to n with Sobol points.
 
     It is deterministic when n is a perfect d-th power.
     """
@@ -101,7 +101,7 @@ RULES = {
 
 
 def grid_points(n: int, d: int) -> Tensor:
-    """Midpoints of the kᵈ ≤ n equal cells of the unit cube, shape (kᵈ, d), with k as large as possible."""
+    """Midpoints of kᵈ ≤ n equal cells of the unit cube, k as large as possible: (kᵈ, d)."""
     if d == 0:
         return torch.zeros(min(n, 1), 0, dtype=torch.float64)
     k = max(1, round(n ** (1 / d)))
