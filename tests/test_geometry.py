@@ -1,6 +1,7 @@
 """Every domain keeps one contract, checked against exact measures, polynomials and autograd."""
 
 import math
+import operator
 
 import pytest
 import torch
@@ -251,7 +252,7 @@ def test_a_level_is_zero_on_its_region_with_unit_gradient_and_positive_inside(ke
         (gradient,) = torch.autograd.grad(phi.sum(), X)
         assert torch.isfinite(gradient).all()
         close = (gradient.norm(dim=1) - 1).abs() < 1e-5
-        # An aggregate is not smooth at its corners; single pieces have been kept away from them.
+        # An aggregate is not smooth at its corners; single pieces are kept away from them.
         assert close.double().mean() >= (0.97 if name not in domain.pieces else 1.0), name
         assert (region.level(coords(inside, domain.names)) > 0).all(), name
 
@@ -425,6 +426,43 @@ def test_a_predicate_selects_part_of_a_domain_or_a_region():
     assert inlet.measure == pytest.approx(0.5, rel=1e-3) and (points.X[:, 1] > 0.5).all()
     assert (points.normals == torch.tensor([-1.0, 0.0], dtype=torch.float64)).all()
     assert (left * Interval(t=(0, 2))).measure == pytest.approx(0.5, rel=1e-4)
+
+
+class Symbol:
+    """A value that is only known later: it records operators and torch functions."""
+
+    def __init__(self, evaluate):
+        self.evaluate = evaluate
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        value = lambda a, env: a.evaluate(env) if isinstance(a, Symbol) else a
+        return cls(lambda env: function(*(value(a, env) for a in args), **(kwargs or {})))
+
+    def _binary(function, swap=False):
+        def method(self, other):
+            pair = (other, self) if swap else (self, other)
+            return Symbol.__torch_function__(function, (), pair)
+
+        return method
+
+    __add__, __radd__ = _binary(operator.add), _binary(operator.add, True)
+    __sub__, __rsub__ = _binary(operator.sub), _binary(operator.sub, True)
+    __mul__, __rmul__ = _binary(operator.mul), _binary(operator.mul, True)
+    __truediv__ = _binary(operator.truediv)
+
+    def __neg__(self):
+        return -1.0 * self
+
+
+@contract
+def test_a_level_of_symbols_is_the_level_of_their_values(key):
+    domain, _, _ = DOMAINS[key]
+    X = domain.sample(20, generator=seeded()).X
+    symbols = {name: Symbol(lambda X, i=i: X[:, i]) for i, name in enumerate(domain.names)}
+    for name, region in regions(domain):
+        value = region.level(symbols).evaluate(X)
+        assert torch.equal(value, region.level(coords(X, domain.names))), name
 
 
 def test_levels_are_finite_with_their_first_two_derivatives_at_corners():

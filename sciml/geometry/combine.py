@@ -19,7 +19,7 @@ from .ball import Ball
 from .box import Box
 from .domain import Domain
 from .levels import conjunction, disjunction, trim
-from .patch import Drawn, Patch, both, kept_share, mixture
+from .patch import Drawn, both, kept_share, mixture
 from .region import Region
 from .unit import fixed_points
 
@@ -46,7 +46,8 @@ class Combination(Domain):
         if a.names != b.names:
             raise ProblemError(
                 f"cannot combine a domain in ({', '.join(a.names)}) with one in "
-                f"({', '.join(b.names)}): |, & and - need the same coordinates in the same order; * combines different ones"
+                f"({', '.join(b.names)}): |, & and - need the same coordinates in the same "
+                "order; * combines different ones"
             )
         self._set(
             a=a, b=b, names=a.names, space=a.space, name=None, kind=type(self).__name__.lower()
@@ -89,7 +90,7 @@ class Combination(Domain):
         return _label_pieces(self.a, self.b)
 
     def _make_pieces(self) -> dict[str, Region]:
-        pieces = {}
+        pieces: dict[str, Region] = {}
         for label, (right, piece) in self._labels[0].items():
             made = CombinationPiece(
                 self, piece.flipped() if right and self.flips else piece, right, label
@@ -178,17 +179,17 @@ class Difference(Combination):
 
     @cached_property
     def measure(self) -> float:
-        """|A| − |B|, exact, if B is a ball that its distance from ∂A proves inside; else estimated."""
+        """|A| − |B| if B is a ball that its distance from ∂A proves inside; else estimated."""
         if isinstance(self.b, Ball):
             center = torch.tensor([self.b.center], dtype=torch.float64)
             if self.a.distance(center).item() <= -self.b.radius:
                 return self.a.measure - self.b.measure
-        return Patch.measure.func(self)
+        return super().measure
 
     def _empty(self) -> str:
         return (
-            f"the difference of {self.a!r} and {self.b!r} is empty: the second covers the first; "
-            "check centers and sizes, or swap them"
+            f"the difference of {self.a!r} and {self.b!r} is empty: the second covers the "
+            "first; check centers and sizes, or swap them"
         )
 
     def chart(self, U: Tensor) -> Drawn:
@@ -256,8 +257,8 @@ class CombinationPiece(Region):
         if self._shared:
             raise ProblemError(
                 f"region {self.label!r} has no smooth level function: the operands of the "
-                f"{owner.kind} share a part of this face; move one of them, or draw the outline "
-                "as one Polygon"
+                f"{owner.kind} share a part of this face; move one of them, or draw the "
+                "outline as one Polygon"
             )
         phi = piece.tight().level(coords)
         psi = (owner.a if self.right else owner.b).level(coords)
@@ -320,9 +321,9 @@ def _label_pieces(a: Domain, b: Domain):
         clash = isinstance(domain, Combination) and bool(
             {*pieces, *groups} & {*own, *domain.groups}
         )
-        plain = domain.name is None and (not right or (isinstance(domain, Combination)))
+        plain = domain.name is None and (not right or isinstance(domain, Combination))
         if len(own) == 1 and not isinstance(domain, Combination):
-            pieces[free(domain.name or domain.kind)] = (right, *own.values())
+            pieces[free(domain.name or domain.kind)] = (right, next(iter(own.values())))
         elif plain:
             renamed = {p: free(p) if clash else p for p in own}
             pieces.update({renamed[p]: (right, region) for p, region in own.items()})

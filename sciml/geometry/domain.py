@@ -45,7 +45,7 @@ class Domain(Patch):
 
     @abstractmethod
     def level(self, coords: Mapping):
-        """Smooth φ: positive inside, negative outside, zero on the whole boundary, time included."""
+        """Smooth φ: positive inside, negative outside, zero on all of the boundary."""
 
     @abstractmethod
     def _make_pieces(self) -> dict[str, Region]:

@@ -67,7 +67,7 @@ class Polygon(Domain):
         )
 
     def chart(self, U: Tensor) -> Drawn:
-        """The first coordinate chooses a triangle by area; √ of its rest keeps area in the triangle."""
+        """The first coordinate chooses a triangle by area; √ of its rest keeps areas there."""
         share = (self.areas / self.areas.sum()).to(U)
         ends = share.cumsum(0)
         which = torch.searchsorted(ends, U[:, 0].contiguous(), right=True).clamp(
@@ -84,7 +84,7 @@ class Polygon(Domain):
         )
 
     def _distance(self, X: Tensor) -> Tensor:
-        """Distance to the nearest edge, negative where a ray to the right crosses oddly many."""
+        """Distance to the nearest edge, negative where a ray crosses an odd number of them."""
         A = X.new_tensor(self.vertices)
         B = A.roll(-1, 0)
         d, p = B - A, X[:, None] - A
@@ -99,7 +99,7 @@ class Polygon(Domain):
     def level(self, coords: Mapping):
         """R-function of the edges' half-planes: ∧ along the hull, ∨ in its pockets, and so on.
 
-        Source: Dobkin, Guibas, Hershberger and Snoeyink (1993), doi:10.1007/BF01196775.
+        Source: Dobkin, Guibas, Hershberger and Snoeyink (1993), Algorithmica 10, 1–23.
         """
         V = len(self.vertices)
         # Straight angles would end up in pockets without area; their half-planes say nothing

@@ -57,7 +57,7 @@ class Region(Patch):
         """The same piece from outside: normals reversed, level positive outside the domain."""
 
     def tight(self) -> Region:
-        """The same piece with a level that vanishes on it only, not where its surface runs on."""
+        """The same piece with a level that vanishes on it only, not on all of its surface."""
         return self
 
     def where(self, predicate: Callable[[dict[str, Tensor]], Tensor]) -> Region:
@@ -190,6 +190,6 @@ def matches(predicate, X: Tensor, names: tuple[str, ...]) -> Tensor:
 def no_match(label: str) -> str:
     """Sentence for a predicate that selects nothing."""
     return (
-        f"the predicate matches no point of {label} (of {PREDICATE_POINTS} tried); check its sign "
-        "and units, or give a wider tolerance"
+        f"the predicate matches no point of {label} (of {PREDICATE_POINTS} tried); check its "
+        "sign and units, or give a wider tolerance"
     )

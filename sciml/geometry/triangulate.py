@@ -79,7 +79,7 @@ def ears(vertices: Sequence[Vertex]) -> list[tuple[int, int, int]]:
         if cross(vertices[i], vertices[j], vertices[m]) > 0:
             triangles.append((i, j, m))
         left.remove(j)
-    return [*triangles, tuple(left)]
+    return [*triangles, (left[0], left[1], left[2])]
 
 
 def hull(vertices: Sequence[Vertex], chosen: Sequence[int]) -> set[int]:
