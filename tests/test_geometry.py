@@ -1,5 +1,6 @@
 """Every domain keeps one contract, checked against exact measures, polynomials and autograd."""
 
+import functools
 import math
 import operator
 
@@ -437,7 +438,8 @@ class Symbol:
     @classmethod
     def __torch_function__(cls, function, types, args=(), kwargs=None):
         value = lambda a, env: a.evaluate(env) if isinstance(a, Symbol) else a
-        return cls(lambda env: function(*(value(a, env) for a in args), **(kwargs or {})))
+        evaluate = lambda env: function(*(value(a, env) for a in args), **(kwargs or {}))
+        return cls(functools.cache(evaluate))  # a shared subexpression is evaluated once
 
     def _binary(function, swap=False):
         def method(self, other):

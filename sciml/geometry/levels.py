@@ -6,8 +6,8 @@ levels and use only Python operators and `torch.sqrt`, so the values may be tens
 quantities with `__torch_function__`.
 
 Source: Rvachev and Sheiko (1995), doi:10.1115/1.3005099; Sukumar and Srivastava (2022),
-doi:10.1016/j.cma.2021.114333. Deviation: a tiny constant keeps derivatives finite at corners, and
-`trim` is ours; theirs takes the root of a square, which has no derivative on the piece.
+doi:10.1016/j.cma.2021.114333. Deviation: a tiny constant keeps derivatives finite at corners,
+and `trim` is ours; theirs takes the root of a square, which has no derivative on the piece.
 """
 
 from __future__ import annotations
