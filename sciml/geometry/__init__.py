@@ -1,4 +1,9 @@
-"""Shapes in named coordinates: sampling, membership, faces, normals, measures, distances and level functions."""
+"""Shapes in named coordinates.
+
+Every domain knows its measure, its faces with their normals, which points it contains, the
+signed distance, and smooth functions that vanish on its boundary; `Domain` and `Region` say
+how.
+"""
 
 from .ball import Ball, Disk
 from .box import Box, Interval

@@ -47,7 +47,8 @@ class Ball(Domain):
             )
         if len(c) != D:
             raise ProblemError(
-                f"center has {len(c)} numbers, expected {D} for the coordinates {', '.join(names)}"
+                f"center has {len(c)} numbers, expected {D} for the coordinates "
+                f"{', '.join(names)}"
             )
         if not (math.isfinite(R) and R > 0 and all(map(math.isfinite, c))):
             raise ProblemError(
@@ -81,7 +82,10 @@ class Ball(Domain):
         return (self.radius**2 - square) / (2 * self.radius)
 
     def quadrature(self, n: int, *, dtype=torch.float64, device="cpu") -> Points:
-        """Gauss in the radius (and the polar angle's cosine in 3-D) × equal angles; quasi-random for D ≥ 4."""
+        """About n points: Gauss in the radius (and in cos of the polar angle) × equal angles.
+
+        Quasi-random for D ≥ 4.
+        """
         D = len(self.names)
         if D > 3:
             return super().quadrature(n, dtype=dtype, device=device)

@@ -55,7 +55,10 @@ class Box(Domain):
         return Drawn(lo + (hi - lo) * U)
 
     def contains(self, X: Tensor) -> Tensor:
-        """Mask (N,); the tolerance is relative to each side, so that a short time axis counts as much as a long x."""
+        """Mask (N,) of the points in the closed box; the tolerance is relative to each side.
+
+        So a short time axis is treated as carefully as a long x.
+        """
         lo, hi = _ends(self, X)
         tol = X.new_tensor([_tolerance(pair, X.dtype) for pair in self.bounds])
         return ((X >= lo - tol) & (X <= hi + tol)).all(1)
@@ -113,9 +116,12 @@ class Face(Region):
         axis: Position of the coordinate.
         upper: At hi if True, at lo if False.
         outside: The face as seen from outside the box.
+        trimmed: Whether the level vanishes on the face only and not on its whole plane.
     """
 
-    def __init__(self, box: Box, axis: int, upper: bool, outside: bool = False):
+    def __init__(
+        self, box: Box, axis: int, upper: bool, outside: bool = False, trimmed: bool = False
+    ):
         others = [hi - lo for i, (lo, hi) in enumerate(box.bounds) if i != axis]
         name = box.names[axis]
         self._set(
@@ -123,6 +129,7 @@ class Face(Region):
             axis=axis,
             upper=upper,
             outside=outside,
+            trimmed=trimmed or outside,
             at=box.bounds[axis][upper],
             label=f"{name}{'+' if upper else '-'}",
             names=box.names,
@@ -133,24 +140,15 @@ class Face(Region):
         )
 
     def chart(self, U: Tensor) -> Drawn:
-        full = torch.cat(
-            [
-                U[:, : self.axis],
-                torch.zeros_like(U[:, :1]) if U.shape[1] else U.new_zeros(len(U), 1),
-                U[:, self.axis :],
-            ],
-            1,
-        )
         lo, hi = _ends(self.box, U)
-        X = lo + (hi - lo) * full
+        before, after = U[:, : self.axis], U[:, self.axis :]
+        X = lo + (hi - lo) * torch.cat([before, U.new_zeros(len(U), 1), after], 1)
         X[:, self.axis] = self.at
         return Drawn(X, self.normal(X))
 
     def contains(self, X: Tensor) -> Tensor:
-        near = (X[:, self.axis] - self.at).abs() <= _tolerance(
-            self.box.bounds[self.axis], X.dtype
-        )
-        return near & self.box.contains(X)
+        tol = _tolerance(self.box.bounds[self.axis], X.dtype)
+        return ((X[:, self.axis] - self.at).abs() <= tol) & self.box.contains(X)
 
     def normal(self, X: Tensor) -> Tensor:
         n = torch.zeros_like(X)
@@ -158,10 +156,10 @@ class Face(Region):
         return n
 
     def level(self, coords: Mapping):
-        """x − lo or hi − x; from outside, −(x − lo) trimmed to the face by a dome inside the box."""
+        """x − lo or hi − x (negated from outside), trimmed to the face by a dome behind it."""
         x = coords[self.names[self.axis]]
-        f = self.at - x if self.upper else x - self.at
-        if not self.outside:
+        f = self.at - x if self.upper != self.outside else x - self.at
+        if not self.trimmed:
             return f
         rims, sides = [], []
         for i, (lo, hi) in enumerate(self.box.bounds):
@@ -171,14 +169,16 @@ class Face(Region):
                 sides.append(hi - lo)
         lo, hi = self.box.bounds[self.axis]
         depth = hi - lo
-        # The dome {τ > 0, f > 0} stands on the face and is at most half as high as the box is
-        # deep.
+        # The dome {τ > 0, f < 0} stands on the face, at most half as high as the box is deep.
         rim = conjunction(rims, self.box.size) if rims else depth / 2
         slope = max(1.0, min(sides, default=0.0) / (2 * depth))
-        return trim(-f, rim - slope * f, self.box.size)
+        return trim(f, rim + slope * f, self.box.size)
 
     def flipped(self) -> Region:
-        return Face(self.box, self.axis, self.upper, not self.outside)
+        return Face(self.box, self.axis, self.upper, not self.outside, self.trimmed)
+
+    def tight(self) -> Region:
+        return Face(self.box, self.axis, self.upper, self.outside, trimmed=True)
 
 
 def gauss(k: int) -> tuple[Tensor, Tensor]:

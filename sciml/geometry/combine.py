@@ -19,9 +19,9 @@ from .ball import Ball
 from .box import Box
 from .domain import Domain
 from .levels import conjunction, disjunction, trim
-from .patch import Drawn, Patch, both, kept_share, mixture
+from .patch import Drawn, both, kept_share, mixture
 from .region import Region
-from .unit import sobol_centres
+from .unit import fixed_points
 
 CHECK_POINTS = 2**14
 
@@ -45,8 +45,9 @@ class Combination(Domain):
     def __init__(self, a: Domain, b: Domain):
         if a.names != b.names:
             raise ProblemError(
-                f"cannot combine a domain in ({', '.join(a.names)}) with one in ({', '.join(b.names)}): |, & and - "
-                "need the same coordinates in the same order; * combines different ones"
+                f"cannot combine a domain in ({', '.join(a.names)}) with one in "
+                f"({', '.join(b.names)}): |, & and - need the same coordinates in the same "
+                "order; * combines different ones"
             )
         self._set(
             a=a, b=b, names=a.names, space=a.space, name=None, kind=type(self).__name__.lower()
@@ -71,7 +72,10 @@ class Combination(Domain):
 
     def _empty(self) -> str:
         """Sentence for a combination without points."""
-        return f"the {self.kind} of {self.a!r} and {self.b!r} is empty: no point lies inside; check centers and sizes"
+        return (
+            f"the {self.kind} of {self.a!r} and {self.b!r} is empty: no point lies inside; "
+            "check centers and sizes"
+        )
 
     @property
     def groups(self) -> dict[str, tuple[str, ...]]:
@@ -85,22 +89,8 @@ class Combination(Domain):
     def _labels(self):
         return _label_pieces(self.a, self.b)
 
-    @cached_property
-    def touches(self) -> bool:
-        """Whether the operands share a piece of boundary that is not on the combination's boundary."""
-        for piece in self.a.pieces.values():
-            X, n, keep = piece.chart(sobol_centres(2**10, piece.chart_dim))
-            tol = self.tolerance(X.dtype)
-            shared = self.b.distance(X).abs() <= tol
-            same = (self.distance(X - 10 * tol * n) <= tol) == (
-                self.distance(X + 10 * tol * n) <= tol
-            )
-            if (shared & same if keep is None else shared & same & keep).any():
-                return True
-        return False
-
     def _make_pieces(self) -> dict[str, Region]:
-        pieces = {}
+        pieces: dict[str, Region] = {}
         for label, (right, piece) in self._labels[0].items():
             made = CombinationPiece(
                 self, piece.flipped() if right and self.flips else piece, right, label
@@ -189,17 +179,17 @@ class Difference(Combination):
 
     @cached_property
     def measure(self) -> float:
-        """|A| − |B|, exact, if B is a ball whose distance from the boundary of A proves it inside; else estimated."""
+        """|A| − |B| if B is a ball that its distance from ∂A proves inside; else estimated."""
         if isinstance(self.b, Ball):
             center = torch.tensor([self.b.center], dtype=torch.float64)
             if self.a.distance(center).item() <= -self.b.radius:
                 return self.a.measure - self.b.measure
-        return Patch.measure.func(self)
+        return super().measure
 
     def _empty(self) -> str:
         return (
-            f"the difference of {self.a!r} and {self.b!r} is empty: the second covers the first; "
-            "check centers and sizes, or swap them"
+            f"the difference of {self.a!r} and {self.b!r} is empty: the second covers the "
+            "first; check centers and sizes, or swap them"
         )
 
     def chart(self, U: Tensor) -> Drawn:
@@ -254,33 +244,51 @@ class CombinationPiece(Region):
     def level(self, coords: Mapping):
         """The piece's level; trimmed where its surface runs on through the other operand.
 
-            φ ∨ (ψ − φ)   with ψ the level of the other operand, positive where it covers the
-            surface
+            φ ∨ (ψ − φ)   with ψ the level of the other operand, positive where it covers
 
         Raises:
-            ProblemError: The operands share a face inside the combination, where every such
-                function vanishes.
+            ProblemError: The operands share a part of this face, where φ = ψ = 0 has no
+                smooth continuation.
         """
-        phi = (self.piece.flipped() if self.outside else self.piece).level(coords)
         owner = self.owner
+        piece = self.piece.flipped() if self.outside else self.piece
         if owner.joins == self.outside:
-            return phi
-        if owner.touches:
+            return piece.level(coords)
+        if self._shared:
             raise ProblemError(
-                f"region {self.label!r} has no smooth level function: the parts of the {owner.kind} share a face "
-                "that lies inside; let them overlap, or draw the outline as one Polygon"
+                f"region {self.label!r} has no smooth level function: the operands of the "
+                f"{owner.kind} share a part of this face; move one of them, or draw the "
+                "outline as one Polygon"
             )
+        phi = piece.tight().level(coords)
         psi = (owner.a if self.right else owner.b).level(coords)
         complement = owner.flips and not self.right
-        return trim(phi, phi + psi if self.outside != complement else phi - psi, owner.size)
+        tau = phi + psi if self.outside != complement else phi - psi
+        return trim(phi, tau, owner.size)
 
     def flipped(self) -> Region:
         return CombinationPiece(
             self.owner, self.piece, self.right, self.label, not self.outside
         )
 
+    def tight(self) -> Region:
+        return CombinationPiece(
+            self.owner, self.piece.tight(), self.right, self.label, self.outside
+        )
+
+    @cached_property
+    def _shared(self) -> bool:
+        """Whether a part of the operand's piece lies on the boundary of the other operand."""
+        X, _, keep = self.piece.chart(fixed_points(2**10, self.chart_dim))
+        other = self.owner.a if self.right else self.owner.b
+        on = other.distance(X).abs() <= self.owner.tolerance(X.dtype)
+        return bool((on if keep is None else on & keep).any())
+
     def _on_boundary(self, X: Tensor, n: Tensor) -> Tensor:
-        """Whether X has the combination on one side only; a face that both operands have counts for the left."""
+        """Whether X has the combination on one side only.
+
+        A face that both operands have counts for the left one.
+        """
         tol = self.owner.tolerance(X.dtype)
         inner, outer = (self.owner.distance(X + s * 10 * tol * n) for s in (-1, 1))
         on = (inner <= tol) & (outer > tol)
@@ -313,9 +321,9 @@ def _label_pieces(a: Domain, b: Domain):
         clash = isinstance(domain, Combination) and bool(
             {*pieces, *groups} & {*own, *domain.groups}
         )
-        plain = domain.name is None and (not right or (isinstance(domain, Combination)))
+        plain = domain.name is None and (not right or isinstance(domain, Combination))
         if len(own) == 1 and not isinstance(domain, Combination):
-            pieces[free(domain.name or domain.kind)] = (right, *own.values())
+            pieces[free(domain.name or domain.kind)] = (right, next(iter(own.values())))
         elif plain:
             renamed = {p: free(p) if clash else p for p in own}
             pieces.update({renamed[p]: (right, region) for p, region in own.items()})

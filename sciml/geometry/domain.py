@@ -45,7 +45,7 @@ class Domain(Patch):
 
     @abstractmethod
     def level(self, coords: Mapping):
-        """Smooth φ: positive inside, negative outside, zero on the whole boundary (time faces included)."""
+        """Smooth φ: positive inside, negative outside, zero on all of the boundary."""
 
     @abstractmethod
     def _make_pieces(self) -> dict[str, Region]:
@@ -72,11 +72,11 @@ class Domain(Patch):
         return max(hi - lo for lo, hi in self.bounds)
 
     def contains(self, X: Tensor) -> Tensor:
-        """Mask (N,) of the points X, shape (N, D), in the closed set, up to a relative tolerance."""
+        """Mask (N,) of the points X, shape (N, D), in the closed set, up to `tolerance`."""
         return self.distance(X) <= self.tolerance(X.dtype)
 
     def tolerance(self, dtype) -> float:
-        """Distance below which a point counts as on the boundary: 1e−9 of the size, 2e−6 in float32."""
+        """Distance that counts as on the boundary: 1e−9 of the size, 2e−6 in float32."""
         far = max(max(abs(lo), abs(hi)) for lo, hi in self.bounds)
         relative = 1e-9 if dtype == torch.float64 else 2e-6
         return max(relative * self.size, 8 * torch.finfo(dtype).eps * far)
@@ -181,7 +181,7 @@ class Domain(Patch):
 
 
 class DomainPart(Domain):
-    """The part of the inside of a domain where a predicate holds. It has no faces and no distance.
+    """The part of the inside of a domain where a predicate holds; without faces or distance.
 
     Args:
         domain: The domain it is a part of.
@@ -239,7 +239,8 @@ def check_names(names: Iterable[str]) -> tuple[str, ...]:
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise ProblemError(
-            f"coordinate names are repeated: {', '.join(repeated)}; give each coordinate its own"
+            f"coordinate names are repeated: {', '.join(repeated)}; "
+            "give each coordinate its own"
         )
     return names
 

@@ -1,14 +1,13 @@
-"""Smooth functions that vanish on a boundary: R-functions, built from elementwise operations only.
+"""Smooth functions that vanish on a boundary: R-functions, made of elementwise operations.
 
 A *level* φ of a piece is zero on the piece, positive inside the domain, and has |∇φ| = 1 on the
 piece (an approximate distance function normalised to first order). The formulas below combine
 levels and use only Python operators and `torch.sqrt`, so the values may be tensors or symbolic
 quantities with `__torch_function__`.
 
-Source: Rvachev and Sheiko (1995), doi:10.1115/1.3005099; Sukumar and Srivastava (2022), eqs.
-    10–17,
+Source: Rvachev and Sheiko (1995), doi:10.1115/1.3005099; Sukumar and Srivastava (2022),
 doi:10.1016/j.cma.2021.114333. Deviation: a tiny constant keeps derivatives finite at corners,
-and `trim` is ours.
+and `trim` is ours; theirs takes the root of a square, which has no derivative on the piece.
 """
 
 from __future__ import annotations

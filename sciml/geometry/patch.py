@@ -4,10 +4,10 @@ Domains and regions of every kind share one way of being sampled. A patch has a 
 from the unit cube [0, 1)ᵈ that keeps proportions of measure, and marks the points of the image
 that do not belong to it:
 
-    box, disk, polygon: a formula, nothing marked;     union of pieces: the first coordinate
-    chooses the piece;
-    product: the factors' coordinates side by side;    difference: the left operand's chart,
-        marked where the right is
+    box, disk, polygon   a formula; nothing is marked
+    several pieces       the first coordinate chooses the piece
+    product              the factors' charts side by side
+    difference           the left operand's chart, marked where the right operand is
 
 So any rule of `unit` works on any shape, pieces are hit in proportion to their areas without an
 estimate of them, and rejection (of marked points) is written once, below.
@@ -19,16 +19,16 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..errors import ProblemError, look_up
 from ..points import Points
-from .unit import RULES, grid_points, sobol_centres, unit_points
+from .unit import RULES, fixed_points, grid_points, unit_points
 
-MEASURE_POINTS = 2**17
+MEASURE_POINTS = 2**18
 MAX_ROUNDS = 64
 MAX_CANDIDATES = 2**21
 
@@ -61,6 +61,10 @@ class Patch(ABC):
     Subclasses fill the attributes with `_set` in their constructor and define `chart`.
     """
 
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...  # what `_set` fills in
+
     names: tuple[str, ...]
     space: tuple[str, ...]
     chart_dim: int
@@ -76,7 +80,7 @@ class Patch(ABC):
     def measure(self) -> float:
         """Length, area or volume.
 
-        Exact where nothing is rejected; else the share of 2¹⁷ fixed Sobol points that the chart
+        Exact where nothing is rejected; else the share of 2¹⁸ fixed Sobol points that the chart
         keeps (relative error about 1e−4 or less), so it is the same in every run.
         """
         return self.chart_measure * kept_share(self, MEASURE_POINTS)
@@ -96,9 +100,8 @@ class Patch(ABC):
             n: Number of points, N ≥ 1.
             generator: Source of every random number; the global generator stays untouched.
             rule: ``"uniform"``, ``"sobol"``, ``"halton"``, ``"lhs"`` or ``"grid"``. A grid
-                lives in the chart's unit
-                cube: cells of a box, rings of a disk. What is missing to n is filled up with
-                    Sobol points.
+                lives in the unit cube of the chart (cells of a box, rings of a disk); what is
+                missing to n is filled up with Sobol points.
             dtype: Floating type of the points.
             device: Where the points live.
 
@@ -122,21 +125,19 @@ class Patch(ABC):
         return self._points(drawn)
 
     def quadrature(self, n: int, *, dtype=torch.float64, device="cpu") -> Points:
-        """About n fixed points with weights that sum to the measure; here a Sobol sequence with equal weights."""
+        """About n fixed points whose weights sum to the measure; here Sobol, equal weights."""
         m = math.ceil(n * self.chart_measure / self.measure) if self._rejects else n
-        U = sobol_centres(max(m, 1), self.chart_dim).to(device=device)
+        U = fixed_points(max(m, 1), self.chart_dim).to(device=device)
         drawn = self.chart(U).kept()
         if drawn.X.shape[0] == 0:
-            drawn = self.chart(sobol_centres(2**14, self.chart_dim).to(device=device)).kept()
+            drawn = self.chart(fixed_points(2**14, self.chart_dim).to(device=device)).kept()
         return self._points(drawn).to(dtype=dtype)
 
     @cached_property
     def _rejects(self) -> bool:
         """Whether the chart may mark points as not belonging to the patch."""
-        return (
-            self.chart(torch.full((1, self.chart_dim), 0.5, dtype=torch.float64)).keep
-            is not None
-        )
+        centre = torch.full((1, self.chart_dim), 0.5, dtype=torch.float64)
+        return self.chart(centre).keep is not None
 
     def _points(self, drawn: Drawn) -> Points:
         """Points with equal weights and with normals in the space columns only."""
@@ -157,8 +158,8 @@ class Patch(ABC):
 
 
 def kept_share(patch: Patch, n: int) -> float:
-    """Share of n fixed Sobol points of the unit cube that the patch's chart keeps, in [0, 1]."""
-    keep = patch.chart(sobol_centres(n, patch.chart_dim)).keep
+    """Share of n fixed Sobol points that the patch's chart keeps, in [0, 1]."""
+    keep = patch.chart(fixed_points(n, patch.chart_dim)).keep
     return 1.0 if keep is None else keep.double().mean().item()
 
 
@@ -168,10 +169,10 @@ def both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
 
 
 def mixture(parts: Sequence[Patch], U: Tensor) -> tuple[Drawn, Tensor]:
-    """Charts side by side: the first unit coordinate chooses the part in proportion to `chart_measure`.
+    """Charts side by side: the first unit coordinate chooses the part.
 
-    What remains of that coordinate, stretched to [0, 1), is handed on, so the map keeps
-    proportions.
+    It does so in proportion to `chart_measure`. What remains of that coordinate, stretched to
+    [0, 1), is handed on, so the map keeps proportions.
 
     Returns:
         The image, and the position of the part that each point came from, shape (N,).
@@ -189,15 +190,14 @@ def mixture(parts: Sequence[Patch], U: Tensor) -> tuple[Drawn, Tensor]:
         lo += share
     if any(p._rejects for p in parts):
         return _gather(parts, images, which), which
-    # Without rejection everything stays on the device: each part maps all N points and `where`
-    # picks.
+    # Without rejection all stays on the device: each part maps all N points and `where` picks.
     drawn = parts[0].chart(images[0])
     for i, part in enumerate(parts[1:], 1):
         other = part.chart(images[i])
         here = (which == i)[:, None]
-        normals = (
-            None if drawn.normals is None else torch.where(here, other.normals, drawn.normals)
-        )
+        normals = None
+        if drawn.normals is not None and other.normals is not None:
+            normals = torch.where(here, other.normals, drawn.normals)
         drawn = Drawn(torch.where(here, other.X, drawn.X), normals)
     return drawn, which
 
@@ -236,11 +236,13 @@ def _reject(patch: Patch, n: int, rule: str, generator, dtype, device) -> Drawn:
         have += found[-1].X.shape[0]
     if have < n:
         raise ProblemError(
-            f"found only {have} of {n} points of {patch!r} in {MAX_ROUNDS} rounds of rejection; it fills about "
-            f"{share:.1e} of the shape it is cut from: describe it with smaller shapes"
+            f"found only {have} of {n} points of {patch!r} in {MAX_ROUNDS} rounds of "
+            f"rejection; it fills about {share:.1e} of the shape it is cut from: describe it "
+            "with smaller shapes"
         )
-    normals = None if found[0].normals is None else torch.cat([d.normals for d in found])[:n]
-    return Drawn(torch.cat([d.X for d in found])[:n], normals)
+    normals = [d.normals for d in found if d.normals is not None]
+    X = torch.cat([d.X for d in found])[:n]
+    return Drawn(X, torch.cat(normals)[:n] if normals else None)
 
 
 def _grid_kept(patch: Patch, n: int, share: float, dtype, device) -> list[Drawn]:

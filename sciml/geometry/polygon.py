@@ -67,7 +67,7 @@ class Polygon(Domain):
         )
 
     def chart(self, U: Tensor) -> Drawn:
-        """The first coordinate chooses a triangle by area, and its remainder goes on; √ keeps area in the triangle."""
+        """The first coordinate chooses a triangle by area; √ of its rest keeps areas there."""
         share = (self.areas / self.areas.sum()).to(U)
         ends = share.cumsum(0)
         which = torch.searchsorted(ends, U[:, 0].contiguous(), right=True).clamp(
@@ -84,7 +84,7 @@ class Polygon(Domain):
         )
 
     def _distance(self, X: Tensor) -> Tensor:
-        """Distance to the nearest edge, negative where a ray to the right crosses an odd number of edges."""
+        """Distance to the nearest edge, negative where a ray crosses an odd number of them."""
         A = X.new_tensor(self.vertices)
         B = A.roll(-1, 0)
         d, p = B - A, X[:, None] - A
@@ -97,9 +97,9 @@ class Polygon(Domain):
         return torch.where(odd, -nearest, nearest)
 
     def level(self, coords: Mapping):
-        """R-function of the half-planes of the edges: ∧ along the hull, ∨ in its pockets, and so on inwards.
+        """R-function of the edges' half-planes: ∧ along the hull, ∨ in its pockets, and so on.
 
-        Source: Dobkin, Guibas, Hershberger and Snoeyink (1993), doi:10.1007/BF01196775.
+        Source: Dobkin, Guibas, Hershberger and Snoeyink (1993), Algorithmica 10, 1–23.
         """
         V = len(self.vertices)
         # Straight angles would end up in pockets without area; their half-planes say nothing
@@ -152,18 +152,25 @@ class Edge(Region):
         position: Position of the vertex it starts from, counter-clockwise.
         label: Its name.
         outside: The edge as seen from outside.
+        trimmed: Whether the level vanishes on the edge only and not on its whole line.
     """
 
-    def __init__(self, polygon: Polygon, position: int, label: str, outside: bool = False):
-        a, b = (
-            polygon.vertices[position],
-            polygon.vertices[(position + 1) % len(polygon.vertices)],
-        )
+    def __init__(
+        self,
+        polygon: Polygon,
+        position: int,
+        label: str,
+        outside: bool = False,
+        trimmed: bool = False,
+    ):
+        V = polygon.vertices
+        a, b = V[position], V[(position + 1) % len(V)]
         self._set(
             polygon=polygon,
             position=position,
             label=label,
             outside=outside,
+            trimmed=trimmed,
             a=a,
             b=b,
             names=polygon.names,
@@ -189,7 +196,7 @@ class Edge(Region):
         return n.expand_as(X).clone()
 
     def level(self, coords: Mapping):
-        """Distance to the edge's line, trimmed to the edge where the line runs on into the domain."""
+        """Distance to the edge's line, trimmed if the line meets the polygon again."""
         x, y = (coords[name] for name in self.names)
         f = _half_plane(self.a, self.b, x, y)
         f = -f if self.outside else f
@@ -198,31 +205,39 @@ class Edge(Region):
         return trim(f, self._rim(x, y) + self._dome * f, self.polygon.size)
 
     def flipped(self) -> Region:
-        return Edge(self.polygon, self.position, self.label, not self.outside)
+        return Edge(self.polygon, self.position, self.label, not self.outside, self.trimmed)
+
+    def tight(self) -> Region:
+        return Edge(self.polygon, self.position, self.label, self.outside, trimmed=True)
 
     def _rim(self, x, y):
-        """(L²/4 − s²) / L with s along the edge from its middle: zero at its ends, positive between."""
+        """(L²/4 − s²) / L with s along the edge from its middle: zero at its ends."""
         (ax, ay), (bx, by), L = self.a, self.b, self.chart_measure
         s = ((x - (ax + bx) / 2) * (bx - ax) + (y - (ay + by) / 2) * (by - ay)) / L
         return (L * L / 4 - s * s) / L
 
     @cached_property
     def _dome(self) -> float | None:
-        """Slope κ of the dome {f < 0, rim + κ f > 0} that stands on the far side of the edge; None: not needed.
+        """Slope κ of the dome {f < 0, rim + κ f > 0} behind the edge; None: not needed.
 
         The other edges must pass the dome by: κ is twice the largest rim / −f along them.
         """
-        V = self.polygon.vertices
-        A = torch.tensor(V, dtype=torch.float64)
-        others = torch.arange(len(V)) != self.position
+        A = torch.tensor(self.polygon.vertices, dtype=torch.float64)
+        others = torch.arange(len(A)) != self.position
         u = torch.linspace(0, 1, 129, dtype=torch.float64)[:, None, None]
         X = (A + u * (A.roll(-1, 0) - A))[:, others].reshape(-1, 2)
-        f = _half_plane(self.a, self.b, X[:, 0], X[:, 1]) * (-1.0 if self.outside else 1.0)
-        beyond = f < -1e-9 * self.polygon.size
-        if not self.outside and not beyond.any():
+        side = -1.0 if self.outside else 1.0
+        tol = 1e-9 * self.polygon.size
+        f = side * _half_plane(self.a, self.b, X[:, 0], X[:, 1])
+        rim = self._rim(X[:, 0], X[:, 1])
+        # Vertices on the line count: a second edge on it must not see this one's level vanish.
+        behind = (f <= tol) & (rim < -tol)
+        if not (self.outside or self.trimmed or behind.any() or (f < -tol).any()):
             return None
-        ratio = (self._rim(X[:, 0], X[:, 1]) / -f)[beyond]
-        return 2 * max(1.0, ratio.max().item() if len(ratio) else 1.0)
+        ratio = (rim / -f)[f < -tol]
+        return 2 * max(
+            [1.0, *ratio.max(0, keepdim=True).values.tolist()] if len(ratio) else [1.0]
+        )
 
 
 def _half_plane(a: Vertex, b: Vertex, x, y):
@@ -232,7 +247,7 @@ def _half_plane(a: Vertex, b: Vertex, x, y):
 
 
 def _check_vertices(vertices) -> tuple[tuple[Vertex, ...], tuple[int, ...]]:
-    """Counter-clockwise vertices, and for each the user's number of the edge that starts there."""
+    """Counter-clockwise vertices, and the user's number of the edge that starts at each."""
     try:
         P = [(float(x), float(y)) for x, y in vertices]
     except (TypeError, ValueError):

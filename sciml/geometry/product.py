@@ -1,4 +1,7 @@
-"""Products of domains with different coordinates: a disk times a time interval, a box times a range of parameters."""
+"""Products of domains with different coordinates.
+
+A disk times a time interval, or a box times a range of parameters.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,8 @@ class Product(Domain):
         shared = sorted(set(a.names) & set(b.names))
         if shared:
             raise ProblemError(
-                f"the factors of a product share {', '.join(shared)}; rename the coordinates of one"
+                f"the factors of a product share {', '.join(shared)}; "
+                "rename the coordinates of one"
             )
         names = a.names + b.names
         space = a.space + b.space if space is None else check_space(space, names)
@@ -158,6 +162,9 @@ class ProductRegion(Region):
 
     def flipped(self) -> Region:
         return ProductRegion(self.piece.flipped(), self.factor, self.first, self.space)
+
+    def tight(self) -> Region:
+        return ProductRegion(self.piece.tight(), self.factor, self.first, self.space)
 
     def _join(self, P: Tensor, Q: Tensor) -> Tensor:
         """Columns of piece and factor in the order of the product."""

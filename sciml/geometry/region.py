@@ -1,8 +1,8 @@
 """Region: a piece of the boundary of a domain, of one dimension less.
 
 Pieces of primitive shapes live beside their shape; here is the protocol, and the two regions
-that exist for every
-shape: several pieces together, and the part of a piece where a predicate holds.
+that exist for every shape: several pieces together, and the part of a piece where a predicate
+holds.
 """
 
 from __future__ import annotations
@@ -54,7 +54,11 @@ class Region(Patch):
 
     @abstractmethod
     def flipped(self) -> Region:
-        """The same piece seen from outside: normals reversed, level positive outside the domain."""
+        """The same piece from outside: normals reversed, level positive outside the domain."""
+
+    def tight(self) -> Region:
+        """The same piece with a level that vanishes on it only, not on all of its surface."""
+        return self
 
     def where(self, predicate: Callable[[dict[str, Tensor]], Tensor]) -> Region:
         """The part of the region where `predicate` (of a dict name → (N,) tensor) gives True.
@@ -117,6 +121,9 @@ class Join(Region):
     def flipped(self) -> Region:
         return Join([p.flipped() for p in self.pieces], self.label, self.space, self.scale)
 
+    def tight(self) -> Region:
+        return Join([p.tight() for p in self.pieces], self.label, self.space, self.scale)
+
 
 class RegionPart(Region):
     """The part of a region where a predicate holds. It has no level: its rim is not known.
@@ -152,8 +159,8 @@ class RegionPart(Region):
 
     def level(self, coords: Mapping):
         raise ProblemError(
-            f"the {self.label} is chosen by a predicate, so it has no smooth level function; impose its condition "
-            "by points, or name a whole face"
+            f"the {self.label} is chosen by a predicate, so it has no smooth level function; "
+            "impose its condition by points, or name a whole face"
         )
 
     def flipped(self) -> Region:
@@ -174,8 +181,8 @@ def matches(predicate, X: Tensor, names: tuple[str, ...]) -> Tensor:
             else type(mask).__name__
         )
         raise ProblemError(
-            f"the predicate returned {came}, expected a boolean tensor of shape ({X.shape[0]},); compare tensors, "
-            "for example lambda c: c['x'] < 0.5"
+            f"the predicate returned {came}, expected a boolean tensor of shape "
+            f"({X.shape[0]},); compare tensors, for example lambda c: c['x'] < 0.5"
         )
     return mask
 
@@ -183,6 +190,6 @@ def matches(predicate, X: Tensor, names: tuple[str, ...]) -> Tensor:
 def no_match(label: str) -> str:
     """Sentence for a predicate that selects nothing."""
     return (
-        f"the predicate matches no point of {label} (of {PREDICATE_POINTS} tried); check its sign and units, "
-        "or give a wider tolerance"
+        f"the predicate matches no point of {label} (of {PREDICATE_POINTS} tried); check its "
+        "sign and units, or give a wider tolerance"
     )

@@ -19,7 +19,7 @@ def signed_area(vertices: Sequence[Vertex]) -> float:
 
 
 def crossing(vertices: Sequence[Vertex]) -> tuple[int, int] | None:
-    """Positions of two edges that meet away from a shared vertex, or None for a simple polygon."""
+    """Positions of two edges that meet away from a shared vertex; None: simple polygon."""
     V = len(vertices)
     edges = [(vertices[i], vertices[(i + 1) % V]) for i in range(V)]
     for i in range(V):
@@ -50,7 +50,7 @@ def _folds(e: tuple[Vertex, Vertex], f: tuple[Vertex, Vertex]) -> bool:
 
 
 def ears(vertices: Sequence[Vertex]) -> list[tuple[int, int, int]]:
-    """Triangles of a simple counter-clockwise polygon by clipping ears, as positions of vertices.
+    """Triangles of a simple counter-clockwise polygon by clipping ears: vertex positions.
 
     Source: Meisters (1975), doi:10.2307/2319703.
     """
@@ -79,11 +79,11 @@ def ears(vertices: Sequence[Vertex]) -> list[tuple[int, int, int]]:
         if cross(vertices[i], vertices[j], vertices[m]) > 0:
             triangles.append((i, j, m))
         left.remove(j)
-    return [*triangles, tuple(left)]
+    return [*triangles, (left[0], left[1], left[2])]
 
 
 def hull(vertices: Sequence[Vertex], chosen: Sequence[int]) -> set[int]:
-    """Which of the `chosen` positions are corners of their convex hull (Andrew's monotone chain)."""
+    """Which of the `chosen` positions are corners of their hull (Andrew's monotone chain)."""
     order = sorted(chosen, key=lambda i: vertices[i])
 
     def half(points):
