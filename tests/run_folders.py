@@ -62,11 +62,15 @@ def _write_points(file: h5py.File, coordinates: dict[str, np.ndarray]) -> None:
                 column[:] = axis.min()
             file[f"points/{condition}/{name}"] = column
     first = file["points/equation/" + next(iter(coordinates))][:]
-    file["points/equation/residual"] = 1e-3 * np.exp(-3 * first**2) * rng.lognormal(size=first.size)
+    file["points/equation/residual"] = (
+        1e-3 * np.exp(-3 * first**2) * rng.lognormal(size=first.size)
+    )
 
 
-def write_history(folder: Path, unknowns: Sequence[str], rate: float = 0.12, count: int = 60) -> None:
-    """Errors exp(−rate·step) and losses by condition, in two stages, with an unknown viscosity."""
+def write_history(
+    folder: Path, unknowns: Sequence[str], rate: float = 0.12, count: int = 60
+) -> None:
+    """Errors exp(−rate·step) and losses by condition, in two stages, with an unknown nu."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     lines = []
@@ -76,21 +80,27 @@ def write_history(folder: Path, unknowns: Sequence[str], rate: float = 0.12, cou
             "equation": fall * float(rng.lognormal(0, 0.3)),
             "initial": 0.3 * fall * float(rng.lognormal(0, 0.3)),
         }
-        line = dict(step=10 * i, seconds=0.5 * i, stage="adam" if i < count // 2 else "gauss-newton")
+        line = dict(
+            step=10 * i, seconds=0.5 * i, stage="adam" if i < count // 2 else "gauss-newton"
+        )
         line |= dict(loss=sum(losses.values()), losses=losses, learning_rate=1e-3)
         line |= dict(errors={u: fall * (k + 1) for k, u in enumerate(unknowns)})
         line |= dict(parameters={"nu": 0.01 + 0.02 * fall})
         lines.append(json.dumps(line))
     (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     null = {u: 0.9 for u in unknowns}
-    result = dict(status="finished", null_score=null, seconds=0.5 * count, steps=10 * count, seed=0)
+    result = dict(
+        status="finished", null_score=null, seconds=0.5 * count, steps=10 * count, seed=0
+    )
     (folder / "result.json").write_text(json.dumps(result))
 
 
 def steady_line(folder: Path) -> Path:
     """u(x), 1-D and steady."""
     x = np.linspace(0, 1, 101)
-    return write_run(folder, {"x": x}, {"u": lambda x: np.sin(2 * np.pi * x)}, title="Poisson on a line")
+    return write_run(
+        folder, {"x": x}, {"u": lambda x: np.sin(2 * np.pi * x)}, title="Poisson on a line"
+    )
 
 
 def space_time(folder: Path) -> Path:
@@ -109,7 +119,11 @@ def flow(folder: Path, width: float = 1.0, reference: bool = True) -> Path:
     p = lambda x, y: np.cos(np.pi * x) * np.cos(np.pi * y)
     referenced = ["u", "v"] if reference else []
     return write_run(
-        folder, {"x": x, "y": y}, {"u": u, "v": v, "p": p}, referenced=referenced, title="Vortex in a box"
+        folder,
+        {"x": x, "y": y},
+        {"u": u, "v": v, "p": p},
+        referenced=referenced,
+        title="Vortex in a box",
     )
 
 
@@ -120,12 +134,18 @@ def holes(folder: Path) -> Path:
     near = [np.hypot(*(place - c).T) for c in ([0.4, 0.3], [-0.4, -0.4])]
     x, y = place[(near[0] > 0.3) & (near[1] > 0.2)].T
     u = lambda x, y: np.sin(3 * x) * np.cos(2 * y)
-    return write_run(folder, {"x": x, "y": y}, {"u": u}, layout="scattered", title="Poisson around holes")
+    return write_run(
+        folder, {"x": x, "y": y}, {"u": u}, layout="scattered", title="Poisson around holes"
+    )
 
 
 def plane_time(folder: Path, frames: int = 6) -> Path:
     """Two unknowns over (x, y, t)."""
-    axes = {"x": np.linspace(0, 2, 33), "y": np.linspace(0, 1, 25), "t": np.linspace(0, 1, frames)}
+    axes = {
+        "x": np.linspace(0, 2, 33),
+        "y": np.linspace(0, 1, 25),
+        "t": np.linspace(0, 1, frames),
+    }
     u = lambda x, y, t: np.exp(-((x - 0.5 - t) ** 2 + (y - 0.5) ** 2) / 0.05)
     w = lambda x, y, t: np.cos(np.pi * x) * np.exp(-t) * y
     return write_run(folder, axes, {"u": u, "w": w}, title="Advected bump")
@@ -140,6 +160,12 @@ def five_coordinates(folder: Path) -> Path:
 
 def parametric(folder: Path) -> Path:
     """u(x, t; nu)."""
-    axes = {"x": np.linspace(0, 1, 41), "t": np.linspace(0, 1, 31), "nu": np.geomspace(0.01, 1, 5)}
+    axes = {
+        "x": np.linspace(0, 1, 41),
+        "t": np.linspace(0, 1, 31),
+        "nu": np.geomspace(0.01, 1, 5),
+    }
     u = lambda x, t, nu: np.sin(np.pi * x) * np.exp(-nu * np.pi**2 * t)
-    return write_run(folder, axes, {"u": u}, parameters=["nu"], title="Heat equation for every viscosity")
+    return write_run(
+        folder, axes, {"u": u}, parameters=["nu"], title="Heat equation for every viscosity"
+    )

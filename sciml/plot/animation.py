@@ -41,9 +41,10 @@ def animate(run: str | Path, path: str | Path | None = None) -> Path:
     """
     data = read_run(run)
     if not data.has_time or not data.space:
+        over = ", ".join(data.varying) or "a single point"
         raise ProblemError(
-            f"run '{data.folder}' is over {', '.join(data.varying) or 'a single point'}; an animation "
-            f"needs time '{TIME}' and a space coordinate."
+            f"run '{data.folder}' is over {over}; an animation needs time '{TIME}' "
+            "and a space coordinate."
         )
     path = Path(path) if path is not None else data.folder / "figures" / "animation.gif"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,11 +77,12 @@ def _write(run: RunData, times: list[float], path: Path, dpi: int) -> None:
     with writer.saving(figure, str(path), dpi):
         for i, instant in enumerate(cuts):
             _draw(panels, instant, norms)
-            set_title(figure, run.title, instant.where())
+            set_title(figure, run.title, instant.where(*instant.fixed))
             if i == 0:
                 # One layout for all frames: panels must not jump when a number gets a digit.
                 figure.canvas.draw()
                 figure.set_layout_engine("none")
+                _draw(panels, instant, norms)
             writer.grab_frame()
 
 

@@ -87,8 +87,8 @@ def _errors(folder: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     }
     if not errors:
         raise ProblemError(
-            f"run '{folder}' has no errors in metrics.jsonl; a comparison needs a problem with a "
-            "reference."
+            f"run '{folder}' has no errors in metrics.jsonl; a comparison needs a "
+            "problem with a reference."
         )
     seconds, axis = time_axis(history)
     if axis != "seconds":

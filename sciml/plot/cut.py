@@ -17,11 +17,12 @@ from matplotlib.tri import LinearTriInterpolator, Triangulation
 
 from sciml.plot.run import TIME, Arrays, RunData
 
-# A triangle is a hole's when an edge is this many times the median edge at both of its ends.
-# Delaunay edges of uniformly random points stay below 3 medians but for a few in a thousand.
-LONG_EDGE = 3.0
+# The circumradius of a square cell is 0.7 spacings; uniformly random points leave an empty
+# circle beyond 2.5 spacings in about one triangle of a thousand.
+LARGE_CIRCLE = 2.5
 MOST_TRIANGULATED = 40_000
 BAND_POINTS = 600
+FEW_VALUES = 200  # scattered points with no more values of a coordinate lie on planes of it
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,11 @@ class Cut:
         return tuple((float(a.min()), float(a.max())) for a in self.axes)
 
     def where(self, *names: str) -> str:
-        """The fixed coordinates as text, ``"t = 0.5, nu = 0.01"``; all of them if none is
-        named."""
-        chosen = [n for n in self.fixed if n in names or not names]
+        """The named ones of the fixed coordinates as text, ``"t = 0.5, nu = 0.01"``."""
         return ", ".join(
-            f"{n} = {self.fixed[n]:.3g}"
-            + (f" ± {self.width[n]:.1g}" if self.width.get(n) else "")
-            for n in chosen
+            f"{n} = {v:.3g}" + (f" ± {self.width[n]:.1g}" if self.width.get(n) else "")
+            for n, v in self.fixed.items()
+            if n in names
         )
 
     def error(self, unknown: str) -> np.ndarray | None:
@@ -137,17 +136,26 @@ def middle(run: RunData, name: str) -> float:
     """Middle value of a coordinate: of the axis, or halfway between the ends of scattered
     values."""
     values = np.unique(run.coordinates[name])
-    if run.layout == "grid" or values.size <= 200:
+    if run.layout == "grid" or values.size <= FEW_VALUES:
         return float(values[values.size // 2])
     return float(0.5 * (values[0] + values[-1]))
 
 
 def chosen_values(run: RunData, name: str, count: int) -> list[float]:
-    """Up to `count` values of a coordinate, from the first to the last, out of those that it
-    takes."""
+    """Up to `count` values of a coordinate, from the first to the last, out of those it takes.
+
+    Scattered values that are all different are not taken one by one: there the values are
+    equally spaced, and 2 % inside the ends, where the triangles of random points stop.
+    """
     values = np.unique(run.coordinates[name])
-    wanted = np.linspace(values[0], values[-1], min(count, values.size))
-    return list(dict.fromkeys(float(values[np.argmin(np.abs(values - w))]) for w in wanted))
+    low, high = values[0], values[-1]
+    if run.layout == "scattered" and values.size > FEW_VALUES:
+        inset = 0.02 * (high - low)
+        digits = 2 - int(np.floor(np.log10(high - low)))
+        return [round(float(v), digits) for v in np.linspace(low + inset, high - inset, count)]
+    wanted = np.linspace(low, high, min(count, values.size))
+    nearest = [float(values[np.argmin(np.abs(values - w))]) for w in wanted]
+    return list(dict.fromkeys(nearest))
 
 
 def default_cuts(run: RunData, times: int = 3) -> list[Cut]:
@@ -223,9 +231,9 @@ def _scattered_cut(run: RunData, shown: tuple[str, ...], at: Mapping[str, float]
 def delaunay(x: np.ndarray, y: np.ndarray, isotropic: bool = True) -> np.ndarray | None:
     """Delaunay triangles (T, 3) of points (N,), without those that bridge a hole or a notch.
 
-    An edge is too long when it exceeds `LONG_EDGE` times the median edge length at both of its
-    ends, so that meshes that are fine in one place and coarse in another keep their coarse
-    triangles.
+    A triangle across a hole has a circumcircle as large as the hole. It is left out when its
+    circumradius exceeds `LARGE_CIRCLE` times the spacing of points at each corner, so that
+    meshes that are fine in one place and coarse in another keep their coarse triangles.
 
     Returns:
         Corner indices (T, 3); None when the points lie on a line or are fewer than three.
@@ -238,22 +246,28 @@ def delaunay(x: np.ndarray, y: np.ndarray, isotropic: bool = True) -> np.ndarray
         return None
     edges = mesh.edges
     length = np.linalg.norm(place[edges[:, 0]] - place[edges[:, 1]], axis=1)
-    spacing = _median_per_vertex(edges, length, len(place))
-    corners = mesh.triangles[:, [[0, 1], [1, 2], [2, 0]]]  # (T, 3, 2)
-    sides = np.linalg.norm(place[corners[..., 0]] - place[corners[..., 1]], axis=-1)
-    keep = (sides <= LONG_EDGE * spacing[corners].max(axis=-1)).all(axis=1)
+    spacing = _spacing(edges, length, len(place))
+    a, b, c = (place[mesh.triangles[:, k]] for k in range(3))
+    sides = [np.linalg.norm(p - q, axis=1) for p, q in ((a, b), (b, c), (c, a))]
+    twice_area = np.abs(np.linalg.det(np.stack([b - a, c - a], axis=1)))
+    # R = abc / 4A; a triangle without area has an infinite circle and goes.
+    radius = np.prod(sides, axis=0) / np.maximum(2.0 * twice_area, 1e-300)
+    keep = radius <= LARGE_CIRCLE * spacing[mesh.triangles].max(axis=1)
     return mesh.triangles[keep] if keep.any() else None
 
 
-def _median_per_vertex(edges: np.ndarray, length: np.ndarray, count: int) -> np.ndarray:
-    """Median length (N,) of the edges (M, 2) that meet at each vertex; the lower one of two
-    middles."""
+def _spacing(edges: np.ndarray, length: np.ndarray, count: int) -> np.ndarray:
+    """Third shortest (N,) of the edges (M, 2) that meet at each vertex.
+
+    On the rim of a hole half of the edges cross it, so a median is too long; in a boundary
+    layer the two shortest only measure the thin direction.
+    """
     vertex = np.concatenate([edges[:, 0], edges[:, 1]])
     both = np.concatenate([length, length])
     order = np.lexsort((both, vertex))
     degree = np.bincount(vertex, minlength=count)
     first = np.concatenate([[0], np.cumsum(degree)[:-1]])
-    median = np.zeros(count)
+    spacing = np.zeros(count)
     used = degree > 0
-    median[used] = both[order][first[used] + (degree[used] - 1) // 2]
-    return median
+    spacing[used] = both[order][first[used] + np.minimum(degree[used] - 1, 2)]
+    return spacing

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
+from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.tri import Triangulation
 
@@ -65,7 +65,11 @@ def solution_figure(run: RunData, unknown: str | None = None) -> Figure:
 
 
 def draw_plane(
-    axes: Axes, plane: Cut, values: np.ndarray, norm: Normalize, colors: str = FIELD_MAP
+    axes: Axes,
+    plane: Cut,
+    values: np.ndarray,
+    norm: Normalize,
+    colors: str | Colormap = FIELD_MAP,
 ):
     """Colours one panel by values over a plane and labels it.
 
@@ -119,16 +123,22 @@ def aspect(plane: Cut) -> float:
     return (right - left) / (high - low) if high > low else 1.0
 
 
-def panel_size(plane: Cut) -> tuple[float, float]:
-    """Inches of a panel of the plane, colour bar and labels included."""
+def panel_size(plane: Cut, width: float = PANEL) -> tuple[float, float]:
+    """Inches of a panel of the plane, colour bar and labels included.
+
+    Args:
+        width: Of a panel that stands beside others; wide domains take a whole line instead.
+    """
     if not plane.isotropic or not 1 / 8 <= aspect(plane) <= 8:
-        return PANEL, 2.7
+        return width, 0.82 * width
     if aspect(plane) > WIDE:
-        return 8.0, float(6.4 / aspect(plane) + 0.95)
-    return PANEL, float(np.clip(2.35 / aspect(plane) + 0.75, 2.0, 5.0))
+        return 8.0, float(6.8 / aspect(plane) + 0.85)
+    return width, float(np.clip((width - 1.2) / aspect(plane) + 0.8, 1.6, 5.5))
 
 
-def _draw_grid(axes: Axes, plane: Cut, values: np.ndarray, norm: Normalize, colors: str):
+def _draw_grid(
+    axes: Axes, plane: Cut, values: np.ndarray, norm: Normalize, colors: str | Colormap
+):
     across, up = (
         np.unique(np.linspace(0, a.size - 1, min(a.size, MOST_ALONG)).astype(int))
         for a in plane.axes
@@ -146,7 +156,7 @@ def _draw_grid(axes: Axes, plane: Cut, values: np.ndarray, norm: Normalize, colo
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Row:
     """What the panels of one row have in common."""
 
@@ -154,6 +164,16 @@ class _Row:
     unknown: str
     time: str
     score: float | None
+
+    @property
+    def has_reference(self) -> bool:
+        return self.unknown in self.plane.reference
+
+    @property
+    def norm(self) -> Normalize:
+        """One scale for prediction and reference."""
+        both = (self.plane.prediction, self.plane.reference)
+        return color_limits(*(a[self.unknown] for a in both if self.unknown in a))
 
 
 def _row(run: RunData, plane: Cut, unknown: str, several: bool) -> _Row:
@@ -171,65 +191,70 @@ def _row(run: RunData, plane: Cut, unknown: str, several: bool) -> _Row:
 
 def _planes(run: RunData, rows: list[tuple[Cut, str]]) -> Figure:
     several = len({id(plane) for plane, _ in rows}) > 1
+    drawn = [_row(run, plane, unknown, several) for plane, unknown in rows]
+    kinds = {"prediction": _prediction, "reference": _reference, "error": _error}
     width, height = panel_size(rows[0][0])
-    if not run.reference:
-        # Predictions alone need no row each: up to three stand side by side.
-        count = len(rows)
-        columns = 1 if width > PANEL else min(3, count)
-        lines = -(-count // columns)
-        figure = new_figure(max(columns * width, 4.2), lines * height + 0.4)
-        panels = figure.subplots(lines, columns, squeeze=False).ravel()
-        for axes, (plane, unknown) in zip(panels, rows, strict=False):
-            _prediction_panel(axes, _row(run, plane, unknown, several))
-        for axes in panels[count:]:
-            axes.set_axis_off()
-        return figure
+    cells = [(row, k) for row in drawn for k in kinds if k == "prediction" or row.has_reference]
     if width > PANEL:
-        figure = new_figure(width, 3 * len(rows) * height + 0.4)
-        panels = figure.subplots(3 * len(rows), 1, squeeze=False).reshape(len(rows), 3)
+        shape = (len(cells), 1)
+        places = [(i, 0) for i in range(len(cells))]
+    elif run.reference:
+        shape = (len(rows), 3)
+        places = [(drawn.index(row), list(kinds).index(k)) for row, k in cells]
     else:
-        figure = new_figure(3 * width, len(rows) * height + 0.4)
-        panels = figure.subplots(len(rows), 3, squeeze=False)
-    for axes, (plane, unknown) in zip(panels, rows, strict=True):
-        _three_panels(axes, _row(run, plane, unknown, several))
+        # Predictions alone need no row each: up to three stand side by side.
+        columns = min(3, len(rows))
+        shape = (-(-len(rows) // columns), columns)
+        places = [divmod(i, columns) for i in range(len(rows))]
+    # Labels stand at the left and the bottom of the grid only, which saves a third of an inch
+    # each.
+    across, up = (
+        shape[1] * width - 0.3 * (shape[1] - 1),
+        shape[0] * height - 0.3 * (shape[0] - 1),
+    )
+    figure = new_figure(max(across, 4.2), up + 0.4)
+    grid = figure.subplots(*shape, squeeze=False)
+    for (row, kind), place in zip(cells, places, strict=True):
+        kinds[kind](grid[place], row)
+    label_outer(grid)
     return figure
 
 
-def _prediction_panel(axes: Axes, row: _Row) -> None:
-    values = row.plane.prediction[row.unknown]
-    color_bar(axes, draw_plane(axes, row.plane, values, color_limits(values)))
-    axes.set_title(plain(f"{row.unknown} prediction{row.time}"))
+def _prediction(axes: Axes, row: _Row) -> None:
+    color_bar(axes, draw_plane(axes, row.plane, row.plane.prediction[row.unknown], row.norm))
+    note = "" if row.has_reference or not row.plane.reference else " (no reference)"
+    axes.set_title(plain(f"{row.unknown} prediction{row.time}{note}"))
 
 
-def _three_panels(panels: np.ndarray, row: _Row) -> None:
-    plane, unknown = row.plane, row.unknown
-    error = plane.error(unknown)
-    if error is None:
-        _prediction_panel(panels[0], row)
-        for axes in panels[1:]:
+def _reference(axes: Axes, row: _Row) -> None:
+    color_bar(axes, draw_plane(axes, row.plane, row.plane.reference[row.unknown], row.norm))
+    axes.set_title(plain(f"{row.unknown} reference{row.time}"))
+
+
+def _error(axes: Axes, row: _Row) -> None:
+    error = row.plane.error(row.unknown)
+    assert error is not None
+    norm = symmetric_limits(error)
+    color_bar(axes, draw_plane(axes, row.plane, error, norm, ERROR_MAP))
+    axes.set_title(plain(_error_title(row)))
+
+
+def label_outer(grid: np.ndarray) -> None:
+    """Keeps the labels of the first column and of the lowest panels; empty panels lose their frame.
+
+    Unlike `Axes.label_outer` this knows that a panel above an empty one needs its labels.
+    """
+    used = np.vectorize(lambda axes: axes.has_data())(grid)
+    for (i, j), axes in np.ndenumerate(grid):
+        if not used[i, j]:
             axes.set_axis_off()
-        panels[1].text(
-            0.5,
-            0.5,
-            plain(f"{unknown} has no reference"),
-            ha="center",
-            va="center",
-            color="0.4",
-            transform=panels[1].transAxes,
-        )
-        return
-    prediction, reference = plane.prediction[unknown], plane.reference[unknown]
-    norm = color_limits(prediction, reference)
-    for axes, values, name in (
-        (panels[0], prediction, "prediction"),
-        (panels[1], reference, "reference"),
-    ):
-        color_bar(axes, draw_plane(axes, plane, values, norm))
-        axes.set_title(plain(f"{unknown} {name}{row.time}"))
-    color_bar(
-        panels[2], draw_plane(panels[2], plane, error, symmetric_limits(error), ERROR_MAP)
-    )
-    panels[2].set_title(plain(_error_title(row)))
+            continue
+        if j > 0:
+            axes.tick_params(labelleft=False)
+            axes.set_ylabel("")
+        if used[i + 1 :, j].any():
+            axes.tick_params(labelbottom=False)
+            axes.set_xlabel("")
 
 
 def _error_title(row: _Row) -> str:

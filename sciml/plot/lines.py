@@ -5,6 +5,8 @@ A colour map hides an error of a few per cent; a curve shows it.
 
 from __future__ import annotations
 
+import math
+
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
@@ -73,13 +75,21 @@ def _centrelines(run: RunData, planes: list[Cut]) -> Figure:
         for along, axes in enumerate(row):
             across = planes[0].names[1 - along]
             for plane, color in zip(planes, colors, strict=True):
-                line, taken = plane.profile(along, 0.5 * sum(plane.extent[1 - along]))
+                line, taken = plane.profile(along, round_middle(*plane.extent[1 - along]))
                 _pair(axes, line, unknown, color)
             axes.set_title(
                 plain(f"{unknown} along {planes[0].names[along]} at {across} = {taken:.3g}")
             )
     _legend(figure, run, [p.where(TIME) for p in planes] if len(planes) > 1 else [], colors)
     return figure
+
+
+def round_middle(low: float, high: float) -> float:
+    """The middle of an interval to a hundredth of its length, to read well in a title."""
+    if high <= low:
+        return low
+    digits = 2 - math.floor(math.log10(high - low))
+    return round(0.5 * (low + high), digits) + 0.0
 
 
 def _pair(axes: Axes, line: Cut, unknown: str, color) -> None:
@@ -134,4 +144,8 @@ def _legend(figure: Figure, run: RunData, labels: list[str], colors: list) -> No
             label="prediction",
         )
     )
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 4))
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=min(len(handles), int(figure.get_figwidth() / 1.4)),
+    )

@@ -3,18 +3,24 @@ down."""
 
 from __future__ import annotations
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
+from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 
 from sciml.plot.cut import Cut, default_cuts
-from sciml.plot.fields import aspect, draw_plane, frame, panel_size
+from sciml.plot.fields import draw_plane, frame, panel_size
 from sciml.plot.run import Arrays, RunData
 from sciml.plot.style import CYCLE, color_bar, new_figure, plain, set_title, styled
 
 MOST_POINTS = 3000
-DECADES = 5.0  # below max/10⁵ the logarithm of an error shows its zero lines only
+DECADES = 4.0  # below max/10⁴ the logarithm of an error shows its zero lines only
+
+SAND = "#f3ead9"  # outside the domain, where grey would read as an error
+# The dark half of a grey map would hide the points, the pale end of a heat map the residuals.
+PALE_GREYS = ListedColormap(matplotlib.colormaps["Greys"](np.linspace(0.0, 0.5, 256)))
+HEAT = ListedColormap(matplotlib.colormaps["inferno_r"](np.linspace(0.18, 0.95, 256)))
 
 
 @styled
@@ -34,7 +40,7 @@ def points_figure(run: RunData) -> Figure | None:
     shown = default_cuts(run)[-1]
     figure = _over_line(run, shown) if len(shown.names) == 1 else _over_plane(run, shown)
     rest = [n for n in run.varying if n not in shown.names]
-    at = shown.where() if run.reference else ""
+    at = shown.where(*shown.fixed) if run.reference else ""
     note = (
         f"points of every {', '.join(rest)}" + (f"; error at {at}" if at else "")
         if rest
@@ -67,22 +73,21 @@ def _log_limits(values: np.ndarray) -> Normalize:
 
 def _over_plane(run: RunData, plane: Cut) -> Figure:
     count = 1 + bool(run.residual)
-    width, height = panel_size(plane)
+    width, height = panel_size(plane, 4.4)
     stacked = width > 6
-    size = (
-        (width + 0.6, count * height)
-        if stacked
-        else (count * max(width, 4.4), max(height * 1.25, 3.4))
-    )
+    size = (width, count * height) if stacked else (count * width, height)
     # The legend lies below the panels, one line per three conditions.
-    figure = new_figure(size[0], size[1] + 0.6 + 0.2 * (len(run.points) // 3))
+    figure = new_figure(size[0], size[1] + 0.6 + 0.2 * -(-len(run.points) // 3))
     panels = figure.subplots(*((count, 1) if stacked else (1, count)), squeeze=False).ravel()
     error = log_error(plane)
     if error is None:
         frame(panels[0], plane)
         panels[0].set_title("collocation points")
     else:
-        color_bar(panels[0], draw_plane(panels[0], plane, error, _log_limits(error), "Greys"))
+        color_bar(
+            panels[0], draw_plane(panels[0], plane, error, _log_limits(error), PALE_GREYS)
+        )
+        panels[0].set_facecolor(SAND)
         panels[0].set_title("collocation points over log₁₀ relative error")
     handles = _dots(panels[0], run.points, plane.names)
     if run.residual:
@@ -90,8 +95,6 @@ def _over_plane(run: RunData, plane: Cut) -> Figure:
         _residual_dots(panels[1], run, plane.names)
         panels[1].set_title("log₁₀ |residual| at the points")
     figure.legend(handles=handles, loc="outside lower center", ncols=3, markerscale=2)
-    if plane.isotropic and aspect(plane) < 0.5:
-        figure.set_figheight(min(figure.get_figheight(), 6.0))
     return figure
 
 
@@ -101,9 +104,8 @@ def _thin(
     """At most `MOST_POINTS` of the points, the same ones each time."""
     count = next(iter(columns.values())).size
     keep = np.sort(np.random.default_rng(0).permutation(count)[:MOST_POINTS])
-    return {n: c[keep] for n, c in columns.items()}, None if residual is None else residual[
-        keep
-    ]
+    thinned = {n: c[keep] for n, c in columns.items()}
+    return thinned, None if residual is None else residual[keep]
 
 
 def _dots(axes: Axes, points: dict[str, Arrays], names: tuple[str, ...]) -> list:
@@ -117,7 +119,7 @@ def _dots(axes: Axes, points: dict[str, Arrays], names: tuple[str, ...]) -> list
             axes.scatter(
                 thinned[names[0]],
                 thinned[names[1]],
-                s=float(np.clip(2500 / count, 2.5, 12)),
+                s=float(np.clip(4000 / count, 3.5, 12)),
                 color=CYCLE[i % len(CYCLE)],
                 linewidths=0,
                 zorder=2 + 1 / count,
@@ -138,7 +140,7 @@ def _residual_dots(axes: Axes, run: RunData, names: tuple[str, ...]) -> None:
             columns[names[1]],
             c=_log(kept),
             norm=norm,
-            cmap="inferno_r",
+            cmap=HEAT,
             s=float(np.clip(4000 / residual.size, 4, 14)),
             linewidths=0,
             clip_on=False,
@@ -159,7 +161,9 @@ def _over_line(run: RunData, line: Cut) -> Figure:
             2, 1, sharex=True, height_ratios=(2.4, 0.3 * len(run.points) + 0.5)
         )
         above.plot(line.axes[0], 10.0**error, color="0.3")
-        above.set(yscale="log", ylabel="|relative error|")
+        limits = _log_limits(error)
+        low, high = (10.0 ** (v + pad) for v, pad in ((limits.vmin, -0.2), (limits.vmax, 0.2)))
+        above.set(yscale="log", ylabel="|relative error|", ylim=(low, high))
         above.grid(True)
     norm = (
         _log_limits(np.concatenate([_log(r) for r in run.residual.values()]))
@@ -171,7 +175,7 @@ def _over_line(run: RunData, line: Cut) -> Figure:
         style = (
             dict(color=CYCLE[i % len(CYCLE)])
             if residual is None
-            else dict(c=_log(residual), norm=norm, cmap="inferno_r")
+            else dict(c=_log(residual), norm=norm, cmap=HEAT)
         )
         drawn = below.scatter(
             thinned[name],

@@ -105,7 +105,7 @@ def read_run(run: str | Path) -> RunData:
     path = folder / "solution.h5"
     if not path.is_file():
         raise ProblemError(
-            f"run folder '{folder}' has no solution.h5; the run may have been stopped before its "
+            f"run folder '{folder}' has no solution.h5; it may have been stopped before its "
             "first report, so resume it with sciml solve --resume."
         )
     try:
@@ -116,9 +116,23 @@ def read_run(run: str | Path) -> RunData:
             f"'{path}' is cut short or not an HDF5 file ({error}); "
             "write it again with sciml solve --resume."
         ) from error
-    return RunData(
-        folder=folder, history=read_history(folder), result=read_result(folder), **stored
-    )
+    history, result = read_history(folder), read_result(folder)
+    for key, order in (
+        ("prediction", _names(result, "null_score", "relative_l2")),
+        ("points", _names(history[-1] if history else {}, "losses")),
+    ):
+        stored[key] = _in_order(stored[key], order)
+    return RunData(folder=folder, history=history, result=result, **stored)
+
+
+def _names(table: dict, *keys: str) -> list[str]:
+    """Names in the dicts under the keys, in the order in which they were written."""
+    return [name for key in keys if isinstance(table.get(key), dict) for name in table[key]]
+
+
+def _in_order(values: dict, names: list[str]) -> dict:
+    """The same dict with the named keys first; HDF5 itself sorts by the alphabet."""
+    return {n: values[n] for n in dict.fromkeys((*names, *values)) if n in values}
 
 
 def existing_folder(run: str | Path) -> Path:
@@ -174,7 +188,7 @@ def read_result(folder: Path) -> dict:
     result = _json_object(path.read_text(encoding="utf-8", errors="replace"))
     if result is None:
         raise ProblemError(
-            f"'{path}' is cut short or not a JSON object; remove it, the figures can do without."
+            f"'{path}' is cut short or not a JSON object; remove it, the figures do without."
         )
     return result
 

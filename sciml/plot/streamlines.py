@@ -8,7 +8,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from sciml.plot.cut import Cut, default_cuts
-from sciml.plot.fields import PANEL, frame, panel_size
+from sciml.plot.fields import frame, panel_size
 from sciml.plot.run import RunData
 from sciml.plot.style import (
     FIELD_MAP,
@@ -45,14 +45,14 @@ def streamlines_figure(run: RunData) -> Figure | None:
     if not all(np.nanmax(s, initial=0.0) > 0 for s in speeds):
         return None
     norm = color_limits(np.zeros(1), *speeds)
-    width, height = panel_size(plane)
-    shape = (len(flows), 1) if width > PANEL else (1, len(flows))
-    figure = new_figure(1.25 * width * shape[1], 1.2 * height * shape[0] + 0.4)
+    width, height = panel_size(plane, 4.4)
+    shape = (len(flows), 1) if width > 6 else (1, len(flows))
+    figure = new_figure(width * shape[1], height * shape[0] + 0.4)
     panels = figure.subplots(*shape, squeeze=False).ravel()
     for axes, (name, flow) in zip(panels, flows.items(), strict=True):
         _streams(axes, plane, flow, norm)
         axes.set_title(f"streamlines, {name}")
-    held = plane.where()
+    held = plane.where(*plane.fixed)
     set_title(figure, run.title, f"slice at {held}" if held else "")
     return figure
 

@@ -120,8 +120,11 @@ def _parameters(axes: Axes, seconds: np.ndarray, group: dict[str, np.ndarray]) -
         if len(group) == 1
         else "unknown parameters"
     )
+    if len(group) == 1:
+        axes.set_ylabel(plain(next(iter(group))))
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 4), useMathText=True)
-    _legend_below(axes)
+    if len(group) > 1:
+        _legend_below(axes)
 
 
 def _legend_below(axes: Axes) -> None:
@@ -151,12 +154,12 @@ def _stages(axes: Axes, history: tuple[dict, ...], seconds: np.ndarray, named: b
         for i in starts:
             axes.annotate(
                 plain(stages[i]),
-                (seconds[i], 0.98),
+                (seconds[i], 0.03),
                 xycoords=("data", "axes fraction"),
                 fontsize=8,
                 xytext=(3, 0),
                 textcoords="offset points",
                 rotation=90,
-                va="top",
+                va="bottom",
                 color="0.35",
             )
