@@ -139,7 +139,7 @@ def holes(folder: Path) -> Path:
     )
 
 
-def plane_time(folder: Path, frames: int = 6) -> Path:
+def plane_time(folder: Path, frames: int = 5) -> Path:
     """Two unknowns over (x, y, t)."""
     axes = {
         "x": np.linspace(0, 2, 33),

@@ -54,13 +54,15 @@ def test_every_figure_that_applies_is_a_readable_png(runs, name):
 
 
 def test_drawing_changes_no_global_and_needs_neither_pyplot_nor_torch(runs):
+    # Asking for the backend would itself import pyplot.
     script = f"""
 import sys, matplotlib
-before = matplotlib.rcParams.copy()  # dict() would look for a backend and import pyplot
+state = lambda: {{k: matplotlib.rcParams[k] for k in matplotlib.rcParams if k != "backend"}}
+before = state()
 import sciml.plot
-assert matplotlib.rcParams == before
+assert state() == before
 sciml.plot.solution_figure(sciml.plot.read_run({str(runs["steady_line"])!r}))
-assert matplotlib.rcParams == before
+assert state() == before
 assert not {{"matplotlib.pyplot", "torch", "meshio"}} & set(sys.modules)
 """
     root = Path(plot.__file__).parents[2]
@@ -107,7 +109,7 @@ def test_a_line_shows_the_prediction_dashed_over_the_solid_reference(runs):
 def test_a_plane_with_time_has_a_row_for_each_of_three_times(runs):
     shown = titles(plot.solution_figure(plot.read_run(runs["plane_time"])))
     assert [t for t in shown if "prediction" in t] == [
-        f"u prediction, t = {t}" for t in ("0", "0.4", "1")
+        f"u prediction, t = {t}" for t in ("0", "0.5", "1")
     ]
 
 
@@ -257,13 +259,12 @@ def test_interpolation_to_a_uniform_grid_is_exact_for_bilinear_fields():
     assert np.allclose(values, even_x * even_y[:, None] + 1)
 
 
-@pytest.mark.parametrize("name, frames", [("parametric", 31), ("plane_time", 6)])
-def test_an_animation_has_a_frame_per_time_and_stays_small(runs, name, frames):
-    path = plot.animate(runs[name])
-    assert path == runs[name] / "figures" / "animation.gif"
+def test_an_animation_has_a_frame_per_time_and_stays_small(runs):
+    path = plot.animate(runs["plane_time"])
+    assert path == runs["plane_time"] / "figures" / "animation.gif"
     assert path.stat().st_size <= 3_000_000
     with Image.open(path) as image:
-        assert image.format == "GIF" and image.n_frames == frames
+        assert image.format == "GIF" and image.n_frames == 5
 
 
 def test_an_animation_that_is_too_large_is_written_smaller(runs, tmp_path, monkeypatch):
@@ -291,7 +292,7 @@ def measure(mesh: meshio.Mesh) -> float:
     [
         ("flow", "quad", 40 * 35, 1.0),
         ("space_time", "quad", 60 * 40, 2.0),
-        ("plane_time", "hexahedron", 32 * 24 * 5, 2.0),
+        ("plane_time", "hexahedron", 32 * 24 * 4, 2.0),
         ("five_coordinates", "hexahedron", 8**3, 1.0),
     ],
 )
@@ -315,7 +316,7 @@ def test_cells_outside_the_domain_are_not_exported(tmp_path):
     folder = run_folders.write_run(tmp_path, axes, {"u": lambda x, y: x}, outside=outside)
     mesh = meshio.read(plot.export_vtu(folder, tmp_path / "run.vtu"))
     assert len(mesh.cells[0].data) == 100 - 25  # the corner and the cells that touch it
-    assert plot.plot_run(folder)
+    assert plot.solution_figure(plot.read_run(folder))
 
 
 def test_scattered_points_are_exported_as_triangles(runs, tmp_path):
@@ -459,6 +460,18 @@ def test_a_solution_of_another_form_is_refused_with_what_is_wrong(tmp_path, spoi
         spoil(file)
     with pytest.raises(ProblemError, match=sentence):
         plot.read_run(folder)
+
+
+@pytest.mark.parametrize("name", ["steady_line", "flow", "holes"])
+def test_a_prediction_that_is_nowhere_finite_leaves_its_panels_empty(tmp_path, name):
+    folder = getattr(run_folders, name)(tmp_path)
+    with h5py.File(folder / "solution.h5", "a") as file:
+        for values in file["prediction"].values():
+            values[...] = np.nan
+    run = plot.read_run(folder)
+    assert plot.solution_figure(run) and plot.points_figure(run)
+    assert plot.streamlines_figure(run) is None
+    assert plot.export_vtu(folder, tmp_path / "run.vtu").is_file()
 
 
 def test_names_with_dollar_signs_are_drawn_as_they_stand(tmp_path):

@@ -15,7 +15,15 @@ from sciml.errors import ProblemError
 from sciml.plot.cut import Cut, chosen_values, cut, middle
 from sciml.plot.fields import draw_curves, draw_plane, panel_size
 from sciml.plot.run import TIME, RunData, read_run
-from sciml.plot.style import color_bar, color_limits, new_figure, plain, set_title, styled
+from sciml.plot.style import (
+    bounds,
+    color_bar,
+    color_limits,
+    new_figure,
+    plain,
+    set_title,
+    styled,
+)
 
 log = logging.getLogger(__name__)
 MOST_FRAMES = 60
@@ -73,7 +81,7 @@ def _write(run: RunData, times: list[float], path: Path, dpi: int) -> None:
         for u in unknowns
     }
     figure, panels = _panels(run, cuts[0], unknowns)
-    writer = PillowWriter(fps=float(np.clip(len(times) / 5, 3, 15)))
+    writer = PillowWriter(fps=int(np.clip(len(times) // 5, 3, 15)))
     with writer.saving(figure, str(path), dpi):
         for i, instant in enumerate(cuts):
             _draw(panels, instant, norms)
@@ -138,8 +146,9 @@ def _draw(
         axes.clear()
         if kind == "curves":
             draw_curves(axes, instant, unknown)
-            pad = 0.05 * (norms[unknown].vmax - norms[unknown].vmin)
-            axes.set_ylim(norms[unknown].vmin - pad, norms[unknown].vmax + pad)
+            low, high = bounds(norms[unknown])
+            pad = 0.05 * (high - low)
+            axes.set_ylim(low - pad, high + pad)
             axes.legend(loc="upper right", ncols=2)
             continue
         values = (instant.prediction if kind == "prediction" else instant.reference)[unknown]

@@ -75,7 +75,7 @@ class Cut:
         """Delaunay triangles (T, 3) of scattered points without those across holes; None where
         there are none."""
         return (
-            delaunay(*self.axes, isotropic=self.isotropic)
+            delaunay(self.axes[0], self.axes[1], self.isotropic)
             if self.scattered and not self.width
             else None
         )

@@ -23,6 +23,7 @@ from sciml.plot.style import (
     OUTSIDE,
     PREDICTION,
     REFERENCE,
+    bounds,
     color_bar,
     color_limits,
     new_figure,
@@ -82,18 +83,20 @@ def draw_plane(
     axes.set_facecolor(OUTSIDE)
     if not plane.scattered:
         drawn = _draw_grid(axes, plane, values, norm, colors)
-    elif plane.triangles is None:
+    elif plane.triangles is None or not np.isfinite(values[plane.triangles]).all(axis=1).any():
         size = float(np.clip(6000 / len(values), 1, 14))
         drawn = axes.scatter(
-            *plane.axes, c=values, s=size, norm=norm, cmap=colors, linewidths=0
+            plane.axes[0], plane.axes[1], c=values, s=size, norm=norm, cmap=colors, linewidths=0
         )
     else:
         finite = np.isfinite(values)
         kept = plane.triangles[finite[plane.triangles].all(axis=1)]
-        mesh = Triangulation(*plane.axes, kept if len(kept) else plane.triangles)
+        mesh = Triangulation(
+            plane.axes[0], plane.axes[1], kept if len(kept) else plane.triangles
+        )
         drawn = axes.tripcolor(
             mesh,
-            np.where(finite, values, norm.vmin),
+            np.where(finite, values, bounds(norm)[0]),
             shading="gouraud",
             norm=norm,
             cmap=colors,
@@ -206,12 +209,9 @@ def _planes(run: RunData, rows: list[tuple[Cut, str]]) -> Figure:
         columns = min(3, len(rows))
         shape = (-(-len(rows) // columns), columns)
         places = [divmod(i, columns) for i in range(len(rows))]
-    # Labels stand at the left and the bottom of the grid only, which saves a third of an inch
-    # each.
-    across, up = (
-        shape[1] * width - 0.3 * (shape[1] - 1),
-        shape[0] * height - 0.3 * (shape[0] - 1),
-    )
+    # Labels at the left and the bottom of the grid only save 0.3 inches a panel.
+    across = shape[1] * width - 0.3 * (shape[1] - 1)
+    up = shape[0] * height - 0.3 * (shape[0] - 1)
     figure = new_figure(max(across, 4.2), up + 0.4)
     grid = figure.subplots(*shape, squeeze=False)
     for (row, kind), place in zip(cells, places, strict=True):

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from sciml.plot.cut import Cut, default_cuts
 from sciml.plot.fields import draw_plane, frame, panel_size
 from sciml.plot.run import Arrays, RunData
-from sciml.plot.style import CYCLE, color_bar, new_figure, plain, set_title, styled
+from sciml.plot.style import CYCLE, bounds, color_bar, new_figure, plain, set_title, styled
 
 MOST_POINTS = 3000
 DECADES = 4.0  # below max/10⁴ the logarithm of an error shows its zero lines only
@@ -55,8 +55,9 @@ def log_error(shown: Cut) -> np.ndarray | None:
     any."""
     squares = []
     for unknown, reference in shown.reference.items():
+        error = shown.prediction[unknown] - reference
         size = float(np.sqrt(np.nanmean(reference**2))) or 1.0
-        squares.append((shown.error(unknown) / size) ** 2)
+        squares.append((error / size) ** 2)
     return _log(np.sqrt(sum(squares))) if squares else None
 
 
@@ -135,6 +136,7 @@ def _residual_dots(axes: Axes, run: RunData, names: tuple[str, ...]) -> None:
     drawn = None
     for condition, residual in run.residual.items():
         columns, kept = _thin(run.points[condition], residual)
+        assert kept is not None
         drawn = axes.scatter(
             columns[names[0]],
             columns[names[1]],
@@ -162,7 +164,9 @@ def _over_line(run: RunData, line: Cut) -> Figure:
         )
         above.plot(line.axes[0], 10.0**error, color="0.3")
         limits = _log_limits(error)
-        low, high = (10.0 ** (v + pad) for v, pad in ((limits.vmin, -0.2), (limits.vmax, 0.2)))
+        low, high = (
+            10.0 ** (v + pad) for v, pad in zip(bounds(limits), (-0.2, 0.2), strict=True)
+        )
         above.set(yscale="log", ylabel="|relative error|", ylim=(low, high))
         above.grid(True)
     norm = (

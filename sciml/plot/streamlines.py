@@ -42,7 +42,7 @@ def streamlines_figure(run: RunData) -> Figure | None:
     if {"u", "v"} <= set(plane.reference):
         flows["reference"] = plane.reference
     speeds = [np.hypot(f["u"], f["v"]) for f in flows.values()]
-    if not all(np.nanmax(s, initial=0.0) > 0 for s in speeds):
+    if not all((s[np.isfinite(s)] > 0).any() for s in speeds):
         return None
     norm = color_limits(np.zeros(1), *speeds)
     width, height = panel_size(plane, 4.4)
@@ -59,8 +59,8 @@ def streamlines_figure(run: RunData) -> Figure | None:
 
 def _streams(axes: Axes, plane: Cut, flow: dict[str, np.ndarray], norm: Normalize) -> None:
     axes.set_facecolor(OUTSIDE if not np.isfinite(flow["u"]).all() else "white")
-    x, y, u = uniform(*plane.axes, flow["u"])
-    _, _, v = uniform(*plane.axes, flow["v"])
+    x, y, u = uniform(plane.axes[0], plane.axes[1], flow["u"])
+    _, _, v = uniform(plane.axes[0], plane.axes[1], flow["v"])
     turned = plane.names == ("y", "x")
     across, up = (v, u) if turned else (u, v)
     drawn = axes.streamplot(

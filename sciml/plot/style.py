@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -16,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 DPI = 130
@@ -28,7 +30,7 @@ REFERENCE = "0.25"
 CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F6A00", "#000000")
 DASHES = ("-", "--", ":")
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 10,
     "font.family": ["DejaVu Sans"],
     "mathtext.fontset": "dejavusans",
@@ -53,7 +55,6 @@ STYLE = {
     "savefig.facecolor": "white",
     "savefig.bbox": None,
     "text.usetex": False,
-    "axes.prop_cycle": matplotlib.cycler(color=list(CYCLE)),
 }
 
 # Used as a decorator: the style holds while the function runs, and the user's comes back.
@@ -62,9 +63,9 @@ styled = matplotlib.rc_context(STYLE)
 
 def new_figure(width: float, height: float) -> Figure:
     """Empty figure of a size in inches, with a constrained layout on an Agg canvas."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06, wspace=0.03, hspace=0.04)
+    figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06, wspace=0.03, hspace=0.04)
     return figure
 
 
@@ -108,6 +109,12 @@ def color_limits(*arrays: np.ndarray) -> Normalize:
     return Normalize(low, high)
 
 
+def bounds(norm: Normalize) -> tuple[float, float]:
+    """The limits of a norm that has them."""
+    assert norm.vmin is not None and norm.vmax is not None
+    return float(norm.vmin), float(norm.vmax)
+
+
 def symmetric_limits(error: np.ndarray) -> Normalize:
     """Limits ±max |error|, so that the middle of a diverging map is zero."""
     finite = np.abs(error[np.isfinite(error)])
@@ -118,11 +125,12 @@ def symmetric_limits(error: np.ndarray) -> Normalize:
 def color_bar(axes: Axes, mappable, label: str = "") -> None:
     """Colour bar as tall as the panel itself, also where the aspect is fixed."""
     # A tenth of an inch wide on any panel: the position before layout is close enough.
-    inch = 1.0 / (axes.get_position().width * axes.figure.get_figwidth())
+    figure: Any = axes.figure
+    inch = 1.0 / (axes.get_position().width * figure.get_figwidth())
     bar_axes = axes.inset_axes((1.0 + 0.08 * inch, 0.0, 0.11 * inch, 1.0))
     form = ScalarFormatter(useMathText=True)
     form.set_powerlimits((-2, 3))
-    bar = axes.figure.colorbar(mappable, cax=bar_axes, format=form, ticks=MaxNLocator(5))
+    bar = figure.colorbar(mappable, cax=bar_axes, format=form, ticks=MaxNLocator(5))
     bar.outline.set_linewidth(0.6)
     bar_axes.yaxis.set_offset_position("left")
     if label:

@@ -57,7 +57,7 @@ def time_axis(history: tuple[dict, ...]) -> tuple[np.ndarray, str]:
 
 def series(history: tuple[dict, ...], key: str) -> dict[str, np.ndarray]:
     """Name to values (N,) of a dict that the lines carry; NaN in lines without that name."""
-    tables = [line.get(key) if isinstance(line.get(key), dict) else {} for line in history]
+    tables: list[dict] = [t if isinstance(t := line.get(key), dict) else {} for line in history]
     names = dict.fromkeys(name for table in tables for name in table)
     return {n: np.array([_number(table.get(n)) for table in tables]) for n in names}
 
