@@ -1,0 +1,165 @@
+"""How the run got there: losses, errors and unknown parameters over seconds."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sciml.plot.run import RunData
+from sciml.plot.style import CYCLE, DASHES, new_figure, plain, set_title, styled
+
+MOST_NAMED_STAGES = 5
+MOST_PARAMETER_PANELS = 3
+
+
+@styled
+def training_figure(run: RunData) -> Figure | None:
+    """Loss per condition, relative L2 error per unknown, unknown parameters; None for a run
+    without history.
+
+    The dashed line of an unknown's colour is the error of its best constant: an error above it
+    has learnt nothing. Thin vertical lines mark where one stage of the recipe ends and the next
+    begins.
+    """
+    if not run.history:
+        return None
+    seconds, axis = time_axis(run.history)
+    errors = series(run.history, "errors")
+    parameters = series(run.history, "parameters")
+    apart = len(parameters) <= MOST_PARAMETER_PANELS
+    groups = [{n: v} for n, v in parameters.items()] if apart else [parameters]
+    count = 1 + bool(errors) + len(groups)
+    figure = new_figure(4.5 * count if count > 1 else 6.0, 4.2)
+    panels = iter(figure.subplots(1, count, squeeze=False).ravel())
+    _losses(next(panels), run, seconds)
+    if errors:
+        _errors(next(panels), run, seconds, errors)
+    for group in groups:
+        _parameters(next(panels), seconds, group)
+    for i, axes in enumerate(figure.axes):
+        axes.set_xlabel(axis)
+        axes.grid(True)
+        _stages(axes, run.history, seconds, named=i == 0)
+    set_title(figure, run.title)
+    return figure
+
+
+def time_axis(history: tuple[dict, ...]) -> tuple[np.ndarray, str]:
+    """Seconds (N,) of the lines and the label of that axis; steps where seconds were not
+    written."""
+    for key, label in (("seconds", "seconds"), ("step", "steps")):
+        values = [_number(line.get(key)) for line in history]
+        if np.isfinite(values).all():
+            return np.array(values), label
+    return np.arange(len(history), dtype=float), "reports"
+
+
+def series(history: tuple[dict, ...], key: str) -> dict[str, np.ndarray]:
+    """Name to values (N,) of a dict that the lines carry; NaN in lines without that name."""
+    tables: list[dict] = [t if isinstance(t := line.get(key), dict) else {} for line in history]
+    names = dict.fromkeys(name for table in tables for name in table)
+    return {n: np.array([_number(table.get(n)) for table in tables]) for n in names}
+
+
+def _number(value) -> float:
+    return float(value) if isinstance(value, int | float) else float("nan")
+
+
+def _positive(values: np.ndarray) -> np.ndarray:
+    """What a log scale can show; the rest becomes a gap."""
+    return np.where(np.isfinite(values) & (values > 0), values, np.nan)
+
+
+def _losses(axes: Axes, run: RunData, seconds: np.ndarray) -> None:
+    total = np.array([_number(line.get("loss")) for line in run.history])
+    losses = series(run.history, "losses")
+    if len(losses) != 1:
+        axes.plot(
+            seconds, _positive(total), color="0.6", linewidth=2.6, label="total", zorder=1.5
+        )
+    for i, (name, values) in enumerate(losses.items()):
+        axes.plot(
+            seconds,
+            _positive(values),
+            color=CYCLE[i % len(CYCLE)],
+            linewidth=1.2,
+            linestyle=DASHES[i // len(CYCLE) % len(DASHES)],
+            label=plain(name),
+        )
+    axes.set(yscale="log", title="loss per condition")
+    _legend_below(axes)
+
+
+def _errors(
+    axes: Axes, run: RunData, seconds: np.ndarray, errors: dict[str, np.ndarray]
+) -> None:
+    null = run.result.get("null_score")
+    for i, (name, values) in enumerate(errors.items()):
+        color = CYCLE[i % len(CYCLE)]
+        axes.plot(seconds, _positive(values), color=color, label=plain(name))
+        best = _number(null.get(name)) if isinstance(null, dict) else np.nan
+        if best > 0:
+            axes.axhline(
+                best,
+                color=color,
+                linestyle="--",
+                linewidth=1.0,
+                label=plain(f"{name}, best constant"),
+            )
+    axes.set(yscale="log", title="relative L2 error")
+    _legend_below(axes)
+
+
+def _parameters(axes: Axes, seconds: np.ndarray, group: dict[str, np.ndarray]) -> None:
+    for i, (name, values) in enumerate(group.items()):
+        axes.plot(seconds, values, color=CYCLE[i % len(CYCLE)], label=plain(name))
+    last = {n: v[np.isfinite(v)][-1] for n, v in group.items() if np.isfinite(v).any()}
+    axes.set_title(
+        plain(", ".join(f"{n} = {v:.4g}" for n, v in last.items()))
+        if len(group) == 1
+        else "unknown parameters"
+    )
+    if len(group) == 1:
+        axes.set_ylabel(plain(next(iter(group))))
+    axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 4), useMathText=True)
+    if len(group) > 1:
+        _legend_below(axes)
+
+
+def _legend_below(axes: Axes) -> None:
+    """Below the panel no curve can run through the legend."""
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        longest = max(len(name) for name in labels)
+        columns = 3 if longest <= 10 else 2 if longest <= 22 else 1
+        axes.legend(
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.17),
+            ncols=columns,
+            columnspacing=1.2,
+            handlelength=1.8,
+        )
+
+
+def _stages(axes: Axes, history: tuple[dict, ...], seconds: np.ndarray, named: bool) -> None:
+    stages = [str(line.get("stage", "")) for line in history]
+    starts = [i for i in range(len(stages)) if i == 0 or stages[i] != stages[i - 1]]
+    span = float(np.ptp(seconds)) or 1.0
+    gaps = np.diff([seconds[i] for i in starts]) if len(starts) > 1 else np.array([])
+    readable = len(starts) <= MOST_NAMED_STAGES and bool((gaps > 0.06 * span).all())
+    for i in starts[1:]:
+        axes.axvline(seconds[i], color="0.45", linewidth=0.7, zorder=0.9)
+    if named and readable and len(starts) > 1:
+        for i in starts:
+            axes.annotate(
+                plain(stages[i]),
+                (seconds[i], 0.03),
+                xycoords=("data", "axes fraction"),
+                fontsize=8,
+                xytext=(3, 0),
+                textcoords="offset points",
+                rotation=90,
+                va="bottom",
+                color="0.35",
+            )
