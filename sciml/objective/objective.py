@@ -79,6 +79,15 @@ class Objective(nn.Module):
                 leaves[key] = self.parameters_.value(name, N if copies is not None else None, copies)
         return torch.stack(block.program(leaves, X[:, 0]), dim=1)
 
+    def compile_pass(self) -> None:
+        """Compiles `values`, the pass that every loss is made of, as one graph without breaks (torch.compile).
+
+        Raises:
+            TrainingError: This machine has no compiler that torch can use.
+        """
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
+        self.values = torch.compile(self.values, fullgraph=True, dynamic=False)
+
     def _partner(self, block: Block, points: Points) -> Points:
         name, shift = block.partner
         offset = torch.zeros(points.X.shape[1], dtype=points.X.dtype, device=points.X.device)

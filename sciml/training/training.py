@@ -95,7 +95,7 @@ class Training:
         engine = None if recipe.engine == "auto" else ENGINES[recipe.engine]
         self.objective = Objective(problem, base, parameters, blocks, engine, recipe.chunk).to(recipe.device)
         if recipe.compile:
-            self.objective.values = torch.compile(self.objective.values, dynamic=False)
+            self.objective.compile_pass()
         self.generator = torch.Generator(device=recipe.device).manual_seed(recipe.seed + 1)
         self.samplers = {b.name: SAMPLERS[recipe.sampler](**self._sampler_options()) for b in blocks
                          if not isinstance(b.region, Points)}
