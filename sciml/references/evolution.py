@@ -118,7 +118,7 @@ def kdv(points: int = 257, outputs: int = 101, modes: int = 1024, steps: int = 1
     return _grid(run, (-1, 1), points, outputs, 1.0, modes, steps, "KdV")
 
 
-def kuramoto_sivashinsky(points: int = 257, outputs: int = 101, modes: int = 512, steps: int = 200,
+def kuramoto_sivashinsky(points: int = 257, outputs: int = 101, modes: int = 1024, steps: int = 200,
                          alpha: float = 100 / 16, beta: float = 100 / 16**2, gamma: float = 100 / 16**4) -> Grid:
     """Kuramoto-Sivashinsky of the suite (section 3), chaotic.
 
