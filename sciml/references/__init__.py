@@ -1,8 +1,8 @@
 """References: values that a learned field is scored against, computed by classical methods.
 
-`Grid` is a reference with its stated accuracy; `save` and `load` move it to a file; `SOLVERS` are the solvers
-by name, each of which runs at two resolutions to find its accuracy; `recompute` runs a stored one again.
-Solvers depend on numpy and scipy only.
+`Grid` is a reference with its stated accuracy; `save` and `load` move it to a file; `SOLVERS`
+are the solvers by name, each of which runs at two resolutions to find its accuracy; `recompute`
+runs a stored one again. Solvers depend on numpy and scipy only.
 """
 
 from .cavity import Cavity

@@ -58,23 +58,34 @@ def recompute(path) -> tuple[Grid, dict]:
         path: A file written by `save`.
 
     Returns:
-        The new reference, and a report: solver, arguments, seconds, accuracy stated in the file,
-        self_convergence of the new run (fine against coarse), and difference (new against stored, relative L2
-        by unknown).
+        The new reference, and a report: solver, arguments, seconds, accuracy stated in the
+        file, self_convergence of the new run (fine against coarse), and difference (new against
+        stored, relative L2 by unknown).
 
     Raises:
-        ProblemError: The file cannot be read, names no known solver, or has other nodes than its solver makes.
+        ProblemError: The file cannot be read, names no known solver, or has other nodes than
+            its solver makes.
     """
     stored, origin = load_with_origin(path)
     began = time.perf_counter()
     fresh = compute(origin["solver"], origin["arguments"])
     seconds = time.perf_counter() - began
-    if {k: v.shape for k, v in fresh.unknowns.items()} != {k: v.shape for k, v in stored.unknowns.items()}:
+    if {k: v.shape for k, v in fresh.unknowns.items()} != {
+        k: v.shape for k, v in stored.unknowns.items()
+    }:
         raise ProblemError(
-            f"reference file {str(path)!r} does not hold what solver {origin['solver']!r} makes from its arguments; "
-            "make the file again.")
+            f"reference file {str(path)!r} does not hold what solver {origin['solver']!r} "
+            f"makes from its arguments; "
+            "make the file again."
+        )
     return fresh, {
-        "solver": origin["solver"], "arguments": origin["arguments"], "seconds": seconds,
-        "accuracy": stored.accuracy, "self_convergence": fresh.accuracy,
-        "difference": {name: relative_l2(fresh.unknowns[name], stored.unknowns[name]) for name in stored.unknowns},
+        "solver": origin["solver"],
+        "arguments": origin["arguments"],
+        "seconds": seconds,
+        "accuracy": stored.accuracy,
+        "self_convergence": fresh.accuracy,
+        "difference": {
+            name: relative_l2(fresh.unknowns[name], stored.unknowns[name])
+            for name in stored.unknowns
+        },
     }
