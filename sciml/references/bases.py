@@ -1,7 +1,8 @@
-"""Spectral bases in which −Δ is diagonal: Fourier (periodic) and sine (homogeneous Dirichlet), 1-D and 2-D.
+"""Bases in which −Δ is diagonal: Fourier (periodic) and sine (zero at the ends), 1-D and 2-D.
 
-A basis maps values on its nodes to coefficients and back, and knows its wave numbers and the modes that
-survive the 2/3 rule. All arrays may carry leading axes (several unknowns); the last D axes are space.
+A basis maps values on its nodes to coefficients and back, and knows its wave numbers and the
+modes that survive the 2/3 rule. All arrays may carry leading axes (several unknowns); the last
+D axes are space.
 """
 
 from __future__ import annotations
@@ -36,26 +37,34 @@ class Fourier:
     @cached_property
     def nodes(self) -> list[np.ndarray]:
         """One axis of nodes per direction."""
-        return [a + length * np.arange(n) / n
-                for n, length, a in zip(self.shape, self.lengths, self.start, strict=True)]
+        return [
+            a + length * np.arange(n) / n
+            for n, length, a in zip(self.shape, self.lengths, self.start, strict=True)
+        ]
 
     @cached_property
     def _orders(self) -> list[np.ndarray]:
         last = len(self.shape) - 1
-        orders = [np.arange(n // 2 + 1) if i == last else np.fft.fftfreq(n, 1 / n)
-                  for i, n in enumerate(self.shape)]
+        orders = [
+            np.arange(n // 2 + 1) if i == last else np.fft.fftfreq(n, 1 / n)
+            for i, n in enumerate(self.shape)
+        ]
         return list(np.meshgrid(*orders, indexing="ij", sparse=True))
 
     @cached_property
     def wave_numbers(self) -> list[np.ndarray]:
         """k per direction, broadcastable to the coefficients; the Nyquist mode has k = n/2."""
-        return [2 * np.pi * m / length for m, length in zip(self._orders, self.lengths, strict=True)]
+        return [
+            2 * np.pi * m / length for m, length in zip(self._orders, self.lengths, strict=True)
+        ]
 
     @cached_property
     def derivative(self) -> list[np.ndarray]:
-        """Symbols i k of ∂ᵢ, zero on the Nyquist mode (whose derivative is not a real function)."""
-        return [1j * k * (2 * np.abs(m) < n) for k, m, n in
-                zip(self.wave_numbers, self._orders, self.shape, strict=True)]
+        """Symbols i k of ∂ᵢ, zero on the Nyquist mode (its derivative is not real)."""
+        return [
+            1j * k * (2 * np.abs(m) < n)
+            for k, m, n in zip(self.wave_numbers, self._orders, self.shape, strict=True)
+        ]
 
     @cached_property
     def laplacian(self) -> np.ndarray:
@@ -66,7 +75,10 @@ class Fourier:
     def keep(self) -> np.ndarray:
         """Modes of the 2/3 rule: |m| < n/3 in every direction."""
         return np.logical_and.reduce(
-            np.broadcast_arrays(*[3 * np.abs(m) < n for m, n in zip(self._orders, self.shape, strict=True)]))
+            np.broadcast_arrays(
+                *[3 * np.abs(m) < n for m, n in zip(self._orders, self.shape, strict=True)]
+            )
+        )
 
     def forward(self, u: np.ndarray) -> np.ndarray:
         """Coefficients of real values on the nodes."""
@@ -100,23 +112,33 @@ class Sine:
     @cached_property
     def nodes(self) -> list[np.ndarray]:
         """One axis of interior nodes per direction."""
-        return [a + length * np.arange(1, n) / n
-                for n, length, a in zip(self.shape, self.lengths, self.start, strict=True)]
+        return [
+            a + length * np.arange(1, n) / n
+            for n, length, a in zip(self.shape, self.lengths, self.start, strict=True)
+        ]
 
     @cached_property
     def _orders(self) -> list[np.ndarray]:
-        return list(np.meshgrid(*[np.arange(1, n) for n in self.shape], indexing="ij", sparse=True))
+        return list(
+            np.meshgrid(*[np.arange(1, n) for n in self.shape], indexing="ij", sparse=True)
+        )
 
     @cached_property
     def laplacian(self) -> np.ndarray:
         """Symbol −Σᵢ (mᵢ π / Lᵢ)² of Δ."""
-        return -sum((m * np.pi / length) ** 2 for m, length in zip(self._orders, self.lengths, strict=True))
+        return -sum(
+            (m * np.pi / length) ** 2
+            for m, length in zip(self._orders, self.lengths, strict=True)
+        )
 
     @cached_property
     def keep(self) -> np.ndarray:
         """Modes of the 2/3 rule: m < 2n/3 in every direction."""
         return np.logical_and.reduce(
-            np.broadcast_arrays(*[3 * m < 2 * n for m, n in zip(self._orders, self.shape, strict=True)]))
+            np.broadcast_arrays(
+                *[3 * m < 2 * n for m, n in zip(self._orders, self.shape, strict=True)]
+            )
+        )
 
     def forward(self, u: np.ndarray) -> np.ndarray:
         """Coefficients of values on the interior nodes (DST-I)."""

@@ -6,9 +6,11 @@ import numpy as np
 
 
 def nodes(n: int, interval: tuple[float, float] = (-1.0, 1.0)) -> np.ndarray:
-    """The n + 1 Chebyshev-Lobatto points −cos(jπ/n), increasing, mapped to the interval; shape (n + 1,)."""
+    """The n + 1 increasing Chebyshev-Lobatto points −cos(jπ/n), mapped to the interval."""
     left, right = interval
-    return (left + right) / 2 + (right - left) / 2 * np.sin(np.pi * (2 * np.arange(n + 1) - n) / (2 * n))
+    return (left + right) / 2 + (right - left) / 2 * np.sin(
+        np.pi * (2 * np.arange(n + 1) - n) / (2 * n)
+    )
 
 
 def _weights(n: int) -> np.ndarray:
@@ -18,10 +20,11 @@ def _weights(n: int) -> np.ndarray:
 
 
 def differentiation(n: int, interval: tuple[float, float] = (-1.0, 1.0)) -> np.ndarray:
-    """Matrix D of the derivative of the interpolating polynomial at the nodes, shape (n + 1, n + 1).
+    """Matrix of the derivative of the interpolant at the nodes, shape (n + 1, n + 1).
 
-    Source: Trefethen (2000), Spectral Methods in MATLAB, ch. 6; the diagonal is minus the sum of the rest of
-    its row (Baltensperger & Trummer 2003), and differences of nodes use sin(a) sin(b) for full digits.
+    Source: Trefethen (2000), Spectral Methods in MATLAB, ch. 6; the diagonal is minus the sum
+    of the rest of its row (Baltensperger & Trummer 2003), and differences of nodes use sin(a)
+    sin(b) for full digits.
     """
     left, right = interval
     w = _weights(n)
@@ -35,8 +38,10 @@ def differentiation(n: int, interval: tuple[float, float] = (-1.0, 1.0)) -> np.n
     return D * 2 / (right - left)
 
 
-def interpolation(n: int, points: np.ndarray, interval: tuple[float, float] = (-1.0, 1.0)) -> np.ndarray:
-    """Matrix from values at the nodes to values of the polynomial at `points`, shape (N, n + 1).
+def interpolation(
+    n: int, points: np.ndarray, interval: tuple[float, float] = (-1.0, 1.0)
+) -> np.ndarray:
+    """Matrix from values at the nodes to values at N `points`, shape (N, n + 1).
 
     Source: Berrut & Trefethen (2004), the barycentric formula, doi:10.1137/S0036144502417715.
     """

@@ -1,15 +1,15 @@
 """Flow next to a corner of the driven cavity, where a moving lid meets a fixed wall.
 
-With (X, Y) measured from the corner (0, 1), r and θ the polar coordinates and θ the angle from the lid, the
-stream function for a lid of speed s + mX is, to the order r² that matters,
+With (X, Y) measured from the corner (0, 1), r and θ the polar coordinates and θ the angle from
+the lid, the stream function for a lid of speed s + mX is, to the order r² that matters,
 
     ψ = s ψ₁ + m ψ₂ + s² Re ψ₃ + …
-    ψ₁ = b Y + (c X + d Y) θ,    c = 1/(1 − π²/4), d = −cπ/2, b = 1 − c      Taylor's scraper, r¹
-    ψ₂ = π/4 Y² + r²θ/2 + XY/2                                              Stokes, r²
-    ψ₃ = r² f(θ),   (f″ + 4f)″ = r² (ψ₁_y ∂x − ψ₁_x ∂y) Δψ₁                 inertia of ψ₁, r²
+    ψ₁ = b Y + (c X + d Y) θ,    c = 1/(1 − π²/4), d = −cπ/2, b = 1 − c   Taylor's scraper, r¹
+    ψ₂ = π/4 Y² + r²θ/2 + XY/2                                           Stokes, r²
+    ψ₃ = r² f(θ),   (f″ + 4f)″ = r² (ψ₁_y ∂x − ψ₁_x ∂y) Δψ₁              inertia of ψ₁, r²
 
-all satisfying both walls of the corner. Vorticity is 1/r in ψ₁ and takes a different limit in every direction
-in ψ₂ and ψ₃.
+all satisfying both walls of the corner. Vorticity is 1/r in ψ₁ and takes a different limit in
+every direction in ψ₂ and ψ₃.
 
 Source: Botella & Peyret (1998), doi:10.1016/S0045-7930(98)00002-4, sec. 3; ψ₂ is ours.
 """
@@ -42,9 +42,13 @@ def _scraper(X, Y) -> dict[str, np.ndarray]:
     arm = C1 * X + D1 * Y
     with np.errstate(invalid="ignore"):
         return {
-            "psi": B1 * Y + arm * theta, "psi_x": C1 * theta + arm * tx, "psi_y": B1 + D1 * theta + arm * ty,
-            "L": 2 * (C1 * tx + D1 * ty), "L_x": 2 * (C1 * txx + D1 * txy),
-            "L_y": 2 * (C1 * txy - D1 * txx), "pressure": 2 * (C1 * ty - D1 * tx),
+            "psi": B1 * Y + arm * theta,
+            "psi_x": C1 * theta + arm * tx,
+            "psi_y": B1 + D1 * theta + arm * ty,
+            "L": 2 * (C1 * tx + D1 * ty),
+            "L_x": 2 * (C1 * txx + D1 * txy),
+            "L_y": 2 * (C1 * txy - D1 * txx),
+            "pressure": 2 * (C1 * ty - D1 * tx),
         }
 
 
@@ -55,26 +59,37 @@ def _sloped(X, Y) -> dict[str, np.ndarray]:
         log_r = np.log(np.hypot(X, Y))
     # r² θ_x = −Y and r² θ_y = X, also at the corner.
     return {
-        "psi": np.pi / 4 * Y**2 + (X**2 + Y**2) * theta / 2 + X * Y / 2, "psi_x": X * theta,
+        "psi": np.pi / 4 * Y**2 + (X**2 + Y**2) * theta / 2 + X * Y / 2,
+        "psi_x": X * theta,
         "psi_y": np.pi / 2 * Y + Y * theta + X,
-        "L": np.pi / 2 + 2 * theta, "L_x": 2 * tx, "L_y": 2 * ty, "pressure": 2 * log_r,
+        "L": np.pi / 2 + 2 * theta,
+        "L_x": 2 * tx,
+        "L_y": 2 * ty,
+        "pressure": 2 * log_r,
     }
 
 
 @cache
 def _inertia() -> tuple[Chebyshev, Chebyshev]:
     """f and h = f″ + 4f of ψ₃, as polynomials in θ."""
+
     def forcing(theta):
         flow = _scraper(np.cos(theta), np.sin(theta))
         return flow["psi_y"] * flow["L_x"] - flow["psi_x"] * flow["L_y"]
 
     h = Chebyshev.interpolate(forcing, 24, WEDGE).integ(2)
-    # A particular f from rest at θ = 0 by variation of constants; 1, θ, cos 2θ, sin 2θ then meet the walls.
+    # A particular f from rest at θ = 0 by variation of constants; 1, θ, cos 2θ, sin 2θ then
+    # meet the walls.
     fit = lambda g: Chebyshev.interpolate(g, 40, WEDGE)
-    c, s = fit(lambda t: h(t) * np.cos(2 * t)).integ(lbnd=0), fit(lambda t: h(t) * np.sin(2 * t)).integ(lbnd=0)
+    c, s = (
+        fit(lambda t: h(t) * np.cos(2 * t)).integ(lbnd=0),
+        fit(lambda t: h(t) * np.sin(2 * t)).integ(lbnd=0),
+    )
     f = fit(lambda t: (np.sin(2 * t) * c(t) - np.cos(2 * t) * s(t)) / 2)
-    free = [Chebyshev.interpolate(g, 30, WEDGE) for g in
-            (np.ones_like, lambda t: t, lambda t: np.cos(2 * t), lambda t: np.sin(2 * t))]
+    free = [
+        Chebyshev.interpolate(g, 30, WEDGE)
+        for g in (np.ones_like, lambda t: t, lambda t: np.cos(2 * t), lambda t: np.sin(2 * t))
+    ]
     walls = lambda g: [g(0.0), g.deriv()(0.0), g(WEDGE[0]), g.deriv()(WEDGE[0])]
     a = np.linalg.solve(np.array([walls(g) for g in free]).T, -np.array(walls(f)))
     f = f + sum(ai * g for ai, g in zip(a, free, strict=True))
@@ -88,14 +103,32 @@ def _inertial(X, Y) -> dict[str, np.ndarray]:
     value, slope, bend = f(theta), f.deriv()(theta), h.deriv()(theta)
     with np.errstate(invalid="ignore"):
         return {
-            "psi": (X**2 + Y**2) * value, "psi_x": 2 * X * value - Y * slope, "psi_y": 2 * Y * value + X * slope,
-            "L": h(theta), "L_x": bend * tx, "L_y": bend * ty, "pressure": np.zeros_like(theta),
+            "psi": (X**2 + Y**2) * value,
+            "psi_x": 2 * X * value - Y * slope,
+            "psi_y": 2 * Y * value + X * slope,
+            "L": h(theta),
+            "L_x": bend * tx,
+            "L_y": bend * ty,
+            "pressure": np.zeros_like(theta),
         }
 
 
 def _left(x, y, speed: float, slope: float, inertia: float) -> dict[str, np.ndarray]:
-    total = {key: np.zeros(np.broadcast(x, y).shape) for key in
-             ("psi", "psi_x", "psi_y", "L", "L_x", "L_y", "pressure", "inertial_L", "inertial_L_x", "inertial_L_y")}
+    total = {
+        key: np.zeros(np.broadcast(x, y).shape)
+        for key in (
+            "psi",
+            "psi_x",
+            "psi_y",
+            "L",
+            "L_x",
+            "L_y",
+            "pressure",
+            "inertial_L",
+            "inertial_L_x",
+            "inertial_L_y",
+        )
+    }
     # A term with factor zero is skipped, not multiplied: 0 · ∞ at the corner.
     for factor, flow in ((speed, _scraper), (slope, _sloped), (inertia, _inertial)):
         if factor:
@@ -107,7 +140,7 @@ def _left(x, y, speed: float, slope: float, inertia: float) -> dict[str, np.ndar
 
 
 class Corners:
-    """ψ_s of the cavity [0, 1]²: the flow of the left lid corner plus the mirror image for the right one.
+    """ψ_s of the cavity [0, 1]²: the left lid corner's flow plus the right one's mirror image.
 
     Args:
         lid: Lid speed as a polynomial in x.
@@ -115,12 +148,13 @@ class Corners:
     """
 
     def __init__(self, lid: Polynomial, Re: float):
-        # The mirror image x → 1 − x of a flow to the right is one to the left: slope and inertia change sign.
+        # The mirror image x → 1 − x of a flow to the right is one to the left: slope and
+        # inertia change sign.
         self.left = (float(lid(0.0)), float(lid.deriv()(0.0)), Re * float(lid(0.0)) ** 2)
         self.right = (float(lid(1.0)), -float(lid.deriv()(1.0)), -Re * float(lid(1.0)) ** 2)
 
     def __call__(self, x, y, left: bool = True, right: bool = True) -> dict[str, np.ndarray]:
-        """ψ_s, its derivatives, L = Δψ_s, the part of L that ψ₃ gives, and pressure/ν of the Stokes parts."""
+        """ψ_s, its derivatives, L = Δψ_s, ψ₃'s part of L, and the Stokes parts' pressure/ν."""
         rest = (0.0, 0.0, 0.0)
         a = _left(x, y, *(self.left if left else rest))
         b = _left(1.0 - x, y, *(self.right if right else rest))

@@ -1,10 +1,11 @@
-"""Shortley-Weller finite differences for −Δu + c u = f on a box minus holes, with Dirichlet data.
+"""Shortley-Weller differences for −Δu + c u = f on a box minus holes, with Dirichlet data.
 
 A five-point stencil whose arms are cut at the hole walls:
 
     u_xx ≈ 2/(h₁(h₁+h₂)) u_L + 2/(h₂(h₁+h₂)) u_R − 2/(h₁h₂) u_C
 
-The error is O(h²) up to the walls. `solve` is one grid, `extrapolated` combines two grids by Richardson.
+The error is O(h²) up to the walls. `solve` is one grid, `extrapolated` combines two grids by
+Richardson.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def disk(x: float, y: float, r: float, value: Function | float) -> Hole:
 
 @dataclass(frozen=True)
 class Elliptic:
-    """The problem −Δu + c u = f in a box minus holes, u = outer on the box, u = hole.value on each hole.
+    """−Δu + c u = f in a box minus holes, u = outer on the box, u = hole.value on a hole.
 
     Args:
         box: ((x₀, x₁), (y₀, y₁)).
@@ -67,7 +68,7 @@ class Elliptic:
 
 
 def _wall(problem: Elliptic, x, y, dx, dy) -> tuple[np.ndarray, np.ndarray]:
-    """Fraction of the arm (dx, dy) from (x, y) up to the first hole wall, and the data there, each (K,)."""
+    """Fraction of the arm (dx, dy) from (x, y) up to a hole wall, and the data there, (K,)."""
     low, high = np.zeros(len(x)), np.ones(len(x))
     for _ in range(52):
         middle = (low + high) / 2
@@ -80,7 +81,7 @@ def _wall(problem: Elliptic, x, y, dx, dy) -> tuple[np.ndarray, np.ndarray]:
 
 
 class _Arm:
-    """One of the four arms of every unknown: length fraction, neighbour's number or −1, and wall data."""
+    """One of the four arms of every unknown: length fraction, neighbour or −1, wall data."""
 
     def __init__(self, problem, X, Y, number, inside, i, j, di, dj, h):
         ni, nj = i + di, j + dj
@@ -96,7 +97,9 @@ class _Arm:
             self.theta[cut], self.data[cut] = _wall(problem, x, y, di * h[0], dj * h[1])
 
 
-def solve(problem: Elliptic, cells: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def solve(
+    problem: Elliptic, cells: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Nodal values on one grid.
 
     Args:
@@ -106,7 +109,8 @@ def solve(problem: Elliptic, cells: tuple[int, int]) -> tuple[np.ndarray, np.nda
     Returns:
         Axis x (nx+1,), axis y (ny+1,), u (nx+1, ny+1) with NaN inside the holes.
 
-    Note: A hole that an arm enters and leaves between two nodes is not seen; its depth is then O(h²).
+    Note: A hole that an arm enters and leaves between two nodes is not seen; its depth is then
+    O(h²).
 
     Source: Shortley & Weller (1938), doi:10.1063/1.1710426.
     """
@@ -120,7 +124,9 @@ def solve(problem: Elliptic, cells: tuple[int, int]) -> tuple[np.ndarray, np.nda
     inside[:, [0, -1]] = False
     i, j = np.nonzero(inside)
     if not len(i):
-        raise ProblemError(f"no node of the {cells[0]} × {cells[1]} grid lies in the domain; use more cells.")
+        raise ProblemError(
+            f"no node of the {cells[0]} × {cells[1]} grid lies in the domain; use more cells."
+        )
     number = np.full(X.shape, -1)
     number[i, j] = np.arange(len(i))
     rhs = np.asarray(problem.f(X[i, j], Y[i, j]), float).copy()
@@ -138,8 +144,12 @@ def solve(problem: Elliptic, cells: tuple[int, int]) -> tuple[np.ndarray, np.nda
             columns.append(arm.neighbour[~known])
             entries.append(-weight[~known])
     k = np.arange(len(i))
-    matrix = csc_matrix((np.concatenate([*entries, diagonal]),
-                         (np.concatenate([*rows, k]), np.concatenate([*columns, k]))))
+    matrix = csc_matrix(
+        (
+            np.concatenate([*entries, diagonal]),
+            (np.concatenate([*rows, k]), np.concatenate([*columns, k])),
+        )
+    )
     u = np.where(problem.level(X, Y) > 0, problem.outer(X, Y), np.nan)
     u[i, j] = spsolve(matrix, rhs, permc_spec="COLAMD")
     return x, y, _fill_walls(problem, X, Y, inside, u)
@@ -155,16 +165,22 @@ def _fill_walls(problem, X, Y, inside, u):
     return u
 
 
-def extrapolated(problem: Elliptic, cells: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Richardson's (4 u_h − u_2h)/3 on the nodes of the coarser grid; arguments and results as `solve`."""
+def extrapolated(
+    problem: Elliptic, cells: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Richardson's (4 u_h − u_2h)/3 on the nodes of the coarser grid; arguments and results as
+    `solve`."""
     coarse = tuple(n // 2 for n in cells)
     x, y, u2 = solve(problem, coarse)
     u1 = solve(problem, tuple(2 * n for n in coarse))[2][::2, ::2]
     return x, y, (4 * u1 - u2) / 3
 
 
-def scattered(problem: Elliptic, cells: tuple[int, int], points: tuple[int, int], how: str) -> Grid:
-    """Extrapolated solution at the nodes of a coarser grid that lie in the domain, as a scattered `Grid`.
+def scattered(
+    problem: Elliptic, cells: tuple[int, int], points: tuple[int, int], how: str
+) -> Grid:
+    """Extrapolated solution at the nodes of a coarser grid that lie in the domain, as a
+    scattered `Grid`.
 
     Args:
         problem: The problem.
@@ -173,25 +189,45 @@ def scattered(problem: Elliptic, cells: tuple[int, int], points: tuple[int, int]
         how: Start of the sentence that says what was solved.
     """
     if any(n % (4 * (p - 1)) for n, p in zip(cells, points, strict=True)):
-        raise ProblemError(f"cells {tuple(cells)} must be multiples of 4 (points − 1), points = {tuple(points)}.")
+        raise ProblemError(
+            f"cells {tuple(cells)} must be multiples of 4 (points − 1), points = "
+            f"{tuple(points)}."
+        )
     pick = lambda result, n: result[2][:: n[0] // (points[0] - 1), :: n[1] // (points[1] - 1)]
     half, quarter = tuple(n // 2 for n in cells), tuple(n // 4 for n in cells)
-    u, check = pick(extrapolated(problem, cells), half), pick(extrapolated(problem, half), quarter)
+    u, check = (
+        pick(extrapolated(problem, cells), half),
+        pick(extrapolated(problem, half), quarter),
+    )
     (x0, x1), (y0, y1) = problem.box
-    X, Y = np.meshgrid(np.linspace(x0, x1, points[0]), np.linspace(y0, y1, points[1]), indexing="ij")
+    X, Y = np.meshgrid(
+        np.linspace(x0, x1, points[0]), np.linspace(y0, y1, points[1]), indexing="ij"
+    )
     keep = np.isfinite(u) & np.isfinite(check)
-    return Grid({"x": X[keep], "y": Y[keep]}, {"u": u[keep]}, "scattered", relative_l2(check[keep], u[keep]),
-                f"{how}: Shortley-Weller {cells[0]}² with Richardson (checked with half the cells)")
+    return Grid(
+        {"x": X[keep], "y": Y[keep]},
+        {"u": u[keep]},
+        "scattered",
+        relative_l2(check[keep], u[keep]),
+        f"{how}: Shortley-Weller {cells[0]}² with Richardson (checked with half the cells)",
+    )
 
 
 def poisson_boltzmann(cells: int = 640, points: int = 81) -> Grid:
     """Poisson 2d-CG of the suite (section 3).
 
-        −Δu + 64u = 10 (17 + x² + y²) sin πx sin 4πy on [−1, 1]² minus four disks,
-        u = 0.2 on the square, u = 1 on the circles
+    −Δu + 64u = 10 (17 + x² + y²) sin πx sin 4πy on [−1, 1]² minus four disks,
+    u = 0.2 on the square, u = 1 on the circles
     """
     circles = ((0.5, 0.5, 0.2), (0.4, -0.4, 0.4), (-0.2, -0.7, 0.1), (-0.6, 0.5, 0.3))
     source = lambda x, y: 10 * (17 + x**2 + y**2) * np.sin(np.pi * x) * np.sin(4 * np.pi * y)
-    problem = Elliptic(((-1.0, 1.0), (-1.0, 1.0)), [disk(*c, 1.0) for c in circles], source,
-                       lambda x, y: np.full_like(x, 0.2), 64.0)
-    return scattered(problem, (cells, cells), (points, points), "Poisson-Boltzmann with four disks")
+    problem = Elliptic(
+        ((-1.0, 1.0), (-1.0, 1.0)),
+        [disk(*c, 1.0) for c in circles],
+        source,
+        lambda x, y: np.full_like(x, 0.2),
+        64.0,
+    )
+    return scattered(
+        problem, (cells, cells), (points, points), "Poisson-Boltzmann with four disks"
+    )

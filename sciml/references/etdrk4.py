@@ -1,8 +1,9 @@
-"""ETDRK4: stiff semilinear equations û′ = L û + N(û) with a diagonal L, to fourth order in time.
+"""ETDRK4: stiff semilinear equations û′ = L û + N(û) with a diagonal L, to fourth order in
+time.
 
-The linear part is integrated exactly, so that the step is bounded by N alone. One function for any basis,
-dimension and number of unknowns: it sees only arrays of coefficients (see `bases.py`); the problems built on
-it are in `evolution.py`.
+The linear part is integrated exactly, so that the step is bounded by N alone. One function for
+any basis, dimension and number of unknowns: it sees only arrays of coefficients (see
+`bases.py`); the problems built on it are in `evolution.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from ..errors import ProblemError, TrainingError
 
 
 class Weights(NamedTuple):
-    """Coefficients of one ETDRK4 step: e^{hL}, e^{hL/2} and the three φ-combinations times h."""
+    """Coefficients of one ETDRK4 step: e^{hL}, e^{hL/2} and the three φ-combinations times
+    h."""
 
     full: np.ndarray
     half: np.ndarray
@@ -31,8 +33,9 @@ def weights(symbol: np.ndarray, h: float, contour: int = 32) -> Weights:
 
         φ-combinations f(z) = (1/M) Σⱼ f(z + e^{2πi(j+½)/M})
 
-    The direct formulas lose all digits for small z by cancellation. The circle is taken whole, which is
-    right for complex symbols such as KdV's; for a real symbol the imaginary part vanishes and is dropped.
+    The direct formulas lose all digits for small z by cancellation. The circle is taken whole,
+    which is right for complex symbols such as KdV's; for a real symbol the imaginary part
+    vanishes and is dropped.
 
     Args:
         symbol: Diagonal L, real or complex.
@@ -56,8 +59,11 @@ def weights(symbol: np.ndarray, h: float, contour: int = 32) -> Weights:
     return Weights(np.exp(centre), np.exp(centre / 2), *means)
 
 
-def step(u: np.ndarray, nonlinear: Callable[[np.ndarray], np.ndarray], w: Weights) -> np.ndarray:
-    """One step of Cox & Matthews' fourth-order exponential Runge-Kutta scheme, on coefficients u."""
+def step(
+    u: np.ndarray, nonlinear: Callable[[np.ndarray], np.ndarray], w: Weights
+) -> np.ndarray:
+    """One step of Cox & Matthews' fourth-order exponential Runge-Kutta scheme, on coefficients
+    u."""
     n_u = nonlinear(u)
     a = w.half * u + w.stage * n_u
     n_a = nonlinear(a)
@@ -67,8 +73,13 @@ def step(u: np.ndarray, nonlinear: Callable[[np.ndarray], np.ndarray], w: Weight
     return w.full * u + w.first * n_u + 2 * w.middle * (n_a + n_b) + w.last * nonlinear(c)
 
 
-def etdrk4(symbol: np.ndarray, nonlinear: Callable[[np.ndarray], np.ndarray], u0_hat: np.ndarray,
-           times: np.ndarray, steps_per_output: int) -> np.ndarray:
+def etdrk4(
+    symbol: np.ndarray,
+    nonlinear: Callable[[np.ndarray], np.ndarray],
+    u0_hat: np.ndarray,
+    times: np.ndarray,
+    steps_per_output: int,
+) -> np.ndarray:
     """Solution of û′ = L û + N(û) at the given times.
 
     Args:
@@ -102,6 +113,7 @@ def etdrk4(symbol: np.ndarray, nonlinear: Callable[[np.ndarray], np.ndarray], u0
             u = step(u, nonlinear, cache[key])
         if not np.all(np.isfinite(u)):
             raise TrainingError(
-                f"etdrk4 blew up before t = {stop:g} with step {h:.3g}; raise steps_per_output.")
+                f"etdrk4 blew up before t = {stop:g} with step {h:.3g}; raise steps_per_output."
+            )
         out.append(u)
     return np.stack(out)

@@ -1,9 +1,10 @@
-"""Method of lines: u_t = F(t, x, u, u_x, u_xx) on an interval, Chebyshev in x and an implicit solver in t.
+"""Method of lines on an interval: Chebyshev collocation in x, an implicit solver in t.
 
+    u_t = F(t, x, u, u_x, u_xx)
     a u + b u_x = g(t)   at each end
 
-The two end values are eliminated through the end conditions, so that only interior values are integrated and
-the conditions hold exactly at all times.
+The two end values are eliminated through the end conditions, so that only interior values are
+integrated and the conditions hold exactly at all times.
 """
 
 from __future__ import annotations
@@ -40,8 +41,16 @@ def neumann(g: Callable[[float], float] | float = 0.0) -> End:
     return End(0.0, 1.0, g if callable(g) else lambda t: g)
 
 
-def solve_once(rate: Rate, initial: Callable[[np.ndarray], np.ndarray], interval: tuple[float, float],
-               times: np.ndarray, left: End, right: End, n: int, tolerance: float) -> np.ndarray:
+def solve_once(
+    rate: Rate,
+    initial: Callable[[np.ndarray], np.ndarray],
+    interval: tuple[float, float],
+    times: np.ndarray,
+    left: End,
+    right: End,
+    n: int,
+    tolerance: float,
+) -> np.ndarray:
     """Values at the n + 1 Chebyshev nodes, shape (n + 1, T); arguments as `lines`."""
     x, D = chebyshev.nodes(n, interval), chebyshev.differentiation(n, interval)
     D2 = D @ D
@@ -63,19 +72,37 @@ def solve_once(rate: Rate, initial: Callable[[np.ndarray], np.ndarray], interval
         return np.asarray(rate(t, x, u, D @ u, D2 @ u))[1:-1]
 
     times = np.asarray(times, float)
-    run = solve_ivp(velocity, (times[0], times[-1]), initial(x)[1:-1], method="BDF" if tolerance > 1e-8 else "Radau",
-                    t_eval=times, rtol=tolerance, atol=tolerance)
+    run = solve_ivp(
+        velocity,
+        (times[0], times[-1]),
+        initial(x)[1:-1],
+        method="BDF" if tolerance > 1e-8 else "Radau",
+        t_eval=times,
+        rtol=tolerance,
+        atol=tolerance,
+    )
     if not run.success:
-        raise TrainingError(f"method of lines stopped at t = {run.t[-1] if len(run.t) else times[0]:g}: {run.message}")
+        raise TrainingError(
+            f"method of lines stopped at t = {run.t[-1] if len(run.t) else times[0]:g}: "
+            f"{run.message}"
+        )
     u = np.stack([full(t, v) for t, v in zip(run.t, run.y.T, strict=True)], axis=1)
     u[:, 0] = initial(x)
     return u
 
 
-def lines(rate: Rate, initial: Callable[[np.ndarray], np.ndarray], interval: tuple[float, float],
-          times: np.ndarray, left: End, right: End, points: int = 101, n: int = 48,
-          tolerance: float = 1e-9) -> Grid:
-    """Solution on a uniform grid in (x, t), run at n and at about 2n/3 nodes with a 30 times looser tolerance.
+def lines(
+    rate: Rate,
+    initial: Callable[[np.ndarray], np.ndarray],
+    interval: tuple[float, float],
+    times: np.ndarray,
+    left: End,
+    right: End,
+    points: int = 101,
+    n: int = 48,
+    tolerance: float = 1e-9,
+) -> Grid:
+    """Solution on a uniform grid in (x, t), checked by a second, coarser run.
 
     Args:
         rate: F(t, x, u, u_x, u_xx) → u_t, all arrays (n + 1,) but t.
@@ -91,8 +118,8 @@ def lines(rate: Rate, initial: Callable[[np.ndarray], np.ndarray], interval: tup
     Raises:
         TrainingError: The integrator gave up.
 
-    Note: Fronts need n of about 10 per width; data that break the end conditions at the initial time cost
-    accuracy near that corner.
+    Note: Fronts need n of about 10 per width; data that break the end conditions at the initial
+    time cost accuracy near that corner.
     """
     x = np.linspace(*interval, points)
 
@@ -102,6 +129,11 @@ def lines(rate: Rate, initial: Callable[[np.ndarray], np.ndarray], interval: tup
 
     fine = run(n, tolerance)
     accuracy = difference(run(max(4, 2 * n // 3), 30 * tolerance), fine)
-    return Grid({"x": x, "t": np.asarray(times, float)}, fine, "grid", accuracy,
-                f"method of lines: Chebyshev degree {n}, implicit in time with tolerance {tolerance:g} "
-                "(checked with two thirds of the degree and 30 times the tolerance)")
+    return Grid(
+        {"x": x, "t": np.asarray(times, float)},
+        fine,
+        "grid",
+        accuracy,
+        f"method of lines: Chebyshev degree {n}, implicit in time with tolerance {tolerance:g} "
+        "(checked with two thirds of the degree and 30 times the tolerance)",
+    )

@@ -1,11 +1,12 @@
-"""A computed reference: values on known coordinates, with the accuracy that its own solver found.
+"""A computed reference: values on coordinates, with the accuracy that its solver found.
 
-A problem without a formula is scored against numbers. `Grid` holds them together with how they were made and
-how far they can be trusted; `save` and `load` move them to one HDF5 file and back. `recompute` (in
-`solvers.py`) runs the solver named in a file again.
+A problem without a formula is scored against numbers. `Grid` holds them together with how they
+were made and how far they can be trusted; `save` and `load` move them to one HDF5 file and
+back. `recompute` (in `solvers.py`) runs the solver named in a file again.
 
-Layout of a file: group ``coordinates`` and group ``unknowns`` (float64 datasets by name); attributes layout,
-order (coordinate names), accuracy, how, solver, arguments (JSON), seconds, versions, parameters (JSON).
+Layout of a file: group ``coordinates`` and group ``unknowns`` (float64 datasets by name);
+attributes layout, order (coordinate names), accuracy, how, solver, arguments (JSON), seconds,
+versions, parameters (JSON).
 """
 
 from __future__ import annotations
@@ -28,8 +29,10 @@ class Grid:
     """Reference values uₖ(x₁, x₂, …) on a tensor grid or at scattered points.
 
     Args:
-        coordinates: By name. Layout "grid": one-dimensional axes, in order; "scattered": arrays (N,).
-        unknowns: By name. Layout "grid": shape = lengths of the axes, in order; "scattered": (N,).
+        coordinates: By name. Layout "grid": one-dimensional axes, in order; "scattered": arrays
+            (N,).
+        unknowns: By name. Layout "grid": shape = lengths of the axes, in order; "scattered":
+            (N,).
         layout: "grid" or "scattered".
         accuracy: Relative L2 accuracy found by self-convergence; the largest over the unknowns.
         how: A sentence: method and resolution.
@@ -48,20 +51,29 @@ class Grid:
 
     def __post_init__(self):
         if self.layout not in LAYOUTS:
-            raise ProblemError(f"reference layout {self.layout!r}; valid: {', '.join(LAYOUTS)}.")
+            raise ProblemError(
+                f"reference layout {self.layout!r}; valid: {', '.join(LAYOUTS)}."
+            )
         if not self.coordinates or not self.unknowns:
             raise ProblemError("a reference needs at least one coordinate and one unknown.")
         for name, axis in self.coordinates.items():
             if np.ndim(axis) != 1:
-                raise ProblemError(f"reference coordinate {name!r} has shape {np.shape(axis)}, expected one axis (N,).")
+                raise ProblemError(
+                    f"reference coordinate {name!r} has shape {np.shape(axis)}, expected one "
+                    f"axis (N,)."
+                )
         sizes = [len(axis) for axis in self.coordinates.values()]
         if self.layout == "scattered" and len(set(sizes)) != 1:
-            raise ProblemError(f"scattered reference coordinates have lengths {sizes}, expected one common length.")
+            raise ProblemError(
+                f"scattered reference coordinates have lengths {sizes}, expected one common "
+                f"length."
+            )
         shape = tuple(sizes) if self.layout == "grid" else (sizes[0],)
         for name, values in self.unknowns.items():
             if np.shape(values) != shape:
                 raise ProblemError(
-                    f"reference unknown {name!r} has shape {np.shape(values)}, expected {shape} "
+                    f"reference unknown {name!r} has shape {np.shape(values)}, expected "
+                    f"{shape} "
                     f"for the {self.layout} coordinates {', '.join(self.coordinates)}."
                 )
         for name, values in (*self.coordinates.items(), *self.unknowns.items()):
@@ -70,7 +82,7 @@ class Grid:
 
 
 def relative_l2(values: np.ndarray, truth: np.ndarray) -> float:
-    """Relative L2 difference ‖values − truth‖ / ‖truth‖ over all nodes (absolute when truth vanishes)."""
+    """‖values − truth‖ / ‖truth‖ over all nodes; absolute where truth vanishes."""
     size = float(np.linalg.norm(np.ravel(truth)))
     return float(np.linalg.norm(np.ravel(values - truth))) / (size or 1.0)
 
@@ -98,15 +110,29 @@ def save(path, grid: Grid, *, solver: str, arguments: dict, seconds: float) -> N
     versions = {"numpy": np.__version__, "scipy": scipy.__version__, "h5py": h5py.__version__}
     try:
         with h5py.File(partial, "w") as file:
-            for group, arrays in (("coordinates", grid.coordinates), ("unknowns", grid.unknowns)):
+            for group, arrays in (
+                ("coordinates", grid.coordinates),
+                ("unknowns", grid.unknowns),
+            ):
                 folder = file.create_group(group)
                 for name, values in arrays.items():
-                    folder.create_dataset(name, data=np.asarray(values, dtype=np.float64),
-                                          compression="gzip", compression_opts=9, shuffle=True)
+                    folder.create_dataset(
+                        name,
+                        data=np.asarray(values, dtype=np.float64),
+                        compression="gzip",
+                        compression_opts=9,
+                        shuffle=True,
+                    )
             file.attrs.update(
-                layout=grid.layout, order=json.dumps(list(grid.coordinates)), accuracy=grid.accuracy,
-                how=grid.how, solver=solver, arguments=json.dumps(arguments), seconds=seconds,
-                versions=json.dumps(versions), parameters=json.dumps(grid.parameters),
+                layout=grid.layout,
+                order=json.dumps(list(grid.coordinates)),
+                accuracy=grid.accuracy,
+                how=grid.how,
+                solver=solver,
+                arguments=json.dumps(arguments),
+                seconds=seconds,
+                versions=json.dumps(versions),
+                parameters=json.dumps(grid.parameters),
             )
         os.replace(partial, path)
     finally:
@@ -132,7 +158,10 @@ def load_with_origin(path) -> tuple[Grid, dict]:
 
     path = Path(path)
     if not path.is_file():
-        raise ProblemError(f"reference file {str(path)!r} does not exist; make it with 'python data/make.py {path.stem}'.")
+        raise ProblemError(
+            f"reference file {str(path)!r} does not exist; make it with 'python data/make.py "
+            f"{path.stem}'."
+        )
     try:
         with h5py.File(path, "r") as file:
             attrs = dict(file.attrs)
@@ -140,21 +169,29 @@ def load_with_origin(path) -> tuple[Grid, dict]:
             grid = Grid(
                 coordinates={name: file["coordinates"][name][()] for name in order},
                 unknowns={name: data[()] for name, data in file["unknowns"].items()},
-                layout=str(attrs["layout"]), accuracy=float(attrs["accuracy"]), how=str(attrs["how"]),
+                layout=str(attrs["layout"]),
+                accuracy=float(attrs["accuracy"]),
+                how=str(attrs["how"]),
                 parameters=json.loads(attrs["parameters"]),
             )
-            origin = {"solver": str(attrs["solver"]), "arguments": json.loads(attrs["arguments"]),
-                      "seconds": float(attrs["seconds"]), "versions": json.loads(attrs["versions"])}
+            origin = {
+                "solver": str(attrs["solver"]),
+                "arguments": json.loads(attrs["arguments"]),
+                "seconds": float(attrs["seconds"]),
+                "versions": json.loads(attrs["versions"]),
+            }
     except OSError as error:
         raise ProblemError(
-            f"reference file {str(path)!r} cannot be read as HDF5 ({error}); it is truncated or of another kind. "
+            f"reference file {str(path)!r} cannot be read as HDF5 ({error}); it is truncated "
+            f"or of another kind. "
             f"Make it again with 'python data/make.py {path.stem}'."
         ) from error
     except (KeyError, ValueError, TypeError) as error:
         if isinstance(error, ProblemError):
             raise
         raise ProblemError(
-            f"reference file {str(path)!r} is HDF5 but not a reference ({error}); expected the groups "
+            f"reference file {str(path)!r} is HDF5 but not a reference ({error}); expected the "
+            f"groups "
             "'coordinates' and 'unknowns' and the attributes that sciml.references.save writes."
         ) from error
     return grid, origin
