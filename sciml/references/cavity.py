@@ -119,7 +119,8 @@ class Cavity:
         grid = np.meshgrid((s + 1) / 2, (s + 1) / 2, indexing="ij")
         one, second = np.ones((2 * n, 2 * n)), ((2, 0), (0, 2))
         self.biharmonic = sum(self._bilinear(a, b, one) for a in second for b in second)
-        self.G = None
+        self.known: dict[str, np.ndarray] = {}
+        self.G = np.zeros((n + 1, n + 1))
         steps = [Re]
         while steps[0] > 150:
             steps.insert(0, steps[0] / 2)
@@ -133,7 +134,7 @@ class Cavity:
         rest = lambda: (
             self.known["inertial_L"] + P[2] @ self.G @ P[0].T + P[0] @ self.G @ P[2].T
         )
-        old = rest() if self.G is not None else None
+        old = rest() if self.known else None
         self.corners = Corners(self.lid, Re)
         self.G = _lift(self.n, self.lid, self.corners)
         self.known = self.corners(*grid)

@@ -186,7 +186,8 @@ def bands(
     def gap(E):
         return np.trace(transfer(E, V0, barrier) @ transfer(E, 0.0, well)) / 2 - np.cos(qa)
 
-    found, e, before = [], 0.0, gap(0.0)
+    found: list[float] = []
+    e, before = 0.0, gap(0.0)
     while len(found) < count:
         after = gap(e + step)
         if before * after < 0:
