@@ -69,7 +69,7 @@ class Fourier:
     @cached_property
     def laplacian(self) -> np.ndarray:
         """Symbol −|k|² of Δ."""
-        return -sum(k**2 for k in self.wave_numbers)
+        return -np.asarray(sum(k**2 for k in self.wave_numbers))
 
     @cached_property
     def keep(self) -> np.ndarray:
@@ -126,10 +126,11 @@ class Sine:
     @cached_property
     def laplacian(self) -> np.ndarray:
         """Symbol −Σᵢ (mᵢ π / Lᵢ)² of Δ."""
-        return -sum(
+        squares = (
             (m * np.pi / length) ** 2
             for m, length in zip(self._orders, self.lengths, strict=True)
         )
+        return -np.asarray(sum(squares))
 
     @cached_property
     def keep(self) -> np.ndarray:

@@ -117,14 +117,36 @@ class Cavity:
         self.weights = np.outer(w, w) / 4
         self.quadrature = _Basis(n, (s + 1) / 2)
         grid = np.meshgrid((s + 1) / 2, (s + 1) / 2, indexing="ij")
+        one, second = np.ones((2 * n, 2 * n)), ((2, 0), (0, 2))
+        self.biharmonic = sum(self._bilinear(a, b, one) for a in second for b in second)
+        self.known: dict[str, np.ndarray] = {}
+        self.G = np.zeros((n + 1, n + 1))
         steps = [Re]
         while steps[0] > 150:
             steps.insert(0, steps[0] / 2)
         for value in steps:
-            self.corners = Corners(self.lid, value)
-            self.G = _lift(n, self.lid, self.corners)
-            self.known = self.corners(*grid)
+            self._set_reynolds(value, grid)
             self._newton(1 / value)
+
+    def _set_reynolds(self, Re: float, grid) -> None:
+        """Corner flows and lift for Re; ψ as a whole stays, as the guess for Newton."""
+        P = self.quadrature.plain
+        rest = lambda: (
+            self.known["inertial_L"] + P[2] @ self.G @ P[0].T + P[0] @ self.G @ P[2].T
+        )
+        old = rest() if self.known else None
+        self.corners = Corners(self.lid, Re)
+        self.G = _lift(self.n, self.lid, self.corners)
+        self.known = self.corners(*grid)
+        if old is not None:
+            # ψ₃ grows with Re and reaches across the cavity; the polynomials must follow.
+            change = np.linalg.solve(self.biharmonic, self._laplacian_against(old - rest()))
+            self.v = self.v + change.reshape(self.v.shape)
+
+    def _laplacian_against(self, f: np.ndarray) -> np.ndarray:
+        """∫ f Δφ for all test functions, shape (K²,)."""
+        P, f = self.quadrature.clamped, self.weights * f
+        return (P[2].T @ f @ P[0] + P[0].T @ f @ P[2]).ravel()
 
     def _remainder(self, bx: _Basis, by: _Basis) -> dict[str, np.ndarray]:
         """R and its derivatives on the tensor grid of two sets of points."""
@@ -150,27 +172,20 @@ class Cavity:
         return matrix.reshape(K, K, K, K).transpose(0, 2, 1, 3).reshape(K * K, K * K)
 
     def _newton(self, nu: float, tolerance: float = 1e-11) -> None:
-        P, one = self.quadrature.clamped, np.ones((2 * self.n, 2 * self.n))
-        viscous = nu * sum(
-            self._bilinear(a, b, one) for a in ((2, 0), (0, 2)) for b in ((2, 0), (0, 2))
-        )
+        P = self.quadrature.clamped
         test = lambda a, b, f: P[a].T @ (self.weights * f) @ P[b]
         for _ in range(20):
             r = self._remainder(self.quadrature, self.quadrature)
             L = r["L"] + self.known["L"]
             u, v = r["psi_y"] + self.known["psi_y"], -r["psi_x"] - self.known["psi_x"]
             # The Stokes parts have ∫ Δψ Δφ = 0 exactly; the viscous term sees the rest.
-            rest = r["L"] + self.known["inertial_L"]
-            residual = (
-                nu * (test(2, 0, rest) + test(0, 2, rest))
-                + test(1, 0, u * L)
-                + test(0, 1, v * L)
-            )
+            residual = nu * self._laplacian_against(r["L"] + self.known["inertial_L"])
+            residual += (test(1, 0, u * L) + test(0, 1, v * L)).ravel()
             values = {"u": u, "v": v, "L": L, "-L": -L}
-            jacobian = viscous + sum(
+            jacobian = nu * self.biharmonic + sum(
                 self._bilinear(a, b, values[name]) for a, b, name in INERTIA
             )
-            change = np.linalg.solve(jacobian, -residual.ravel()).reshape(self.v.shape)
+            change = np.linalg.solve(jacobian, -residual).reshape(self.v.shape)
             self.v = self.v + change
             if np.abs(change).max() < tolerance:
                 return

@@ -170,9 +170,9 @@ def extrapolated(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Richardson's (4 u_h − u_2h)/3 on the nodes of the coarser grid; arguments and results as
     `solve`."""
-    coarse = tuple(n // 2 for n in cells)
+    coarse = (cells[0] // 2, cells[1] // 2)
     x, y, u2 = solve(problem, coarse)
-    u1 = solve(problem, tuple(2 * n for n in coarse))[2][::2, ::2]
+    u1 = solve(problem, (2 * coarse[0], 2 * coarse[1]))[2][::2, ::2]
     return x, y, (4 * u1 - u2) / 3
 
 
@@ -194,7 +194,7 @@ def scattered(
             f"{tuple(points)}."
         )
     pick = lambda result, n: result[2][:: n[0] // (points[0] - 1), :: n[1] // (points[1] - 1)]
-    half, quarter = tuple(n // 2 for n in cells), tuple(n // 4 for n in cells)
+    half, quarter = (cells[0] // 2, cells[1] // 2), (cells[0] // 4, cells[1] // 4)
     u, check = (
         pick(extrapolated(problem, cells), half),
         pick(extrapolated(problem, half), quarter),

@@ -80,7 +80,10 @@ def _grid(run, interval, points, outputs, final, modes, steps, name) -> Grid:
     unknowns, accuracy = _twice(run, modes, steps)
     dt = final / ((outputs - 1) * steps)
     return Grid(
-        {"x": np.linspace(*interval, points), "t": np.linspace(0, final, outputs)},
+        {
+            "x": np.linspace(interval[0], interval[1], points),
+            "t": np.linspace(0, final, outputs),
+        },
         unknowns,
         "grid",
         accuracy,

@@ -47,11 +47,15 @@ class Potential:
 
 
 def transfer(E: float, V: float, d) -> np.ndarray:
-    """Matrix from (ψ, ψ′) at one place to (ψ, ψ′) a distance d further in constant V; shape
-    (..., 2, 2).
+    """Matrix from (ψ, ψ′) at one place to (ψ, ψ′) a distance d further, shape (..., 2, 2).
 
-    [ cos kd     sin(kd)/k ]
-    [ −k sin kd  cos kd    ],   k² = E − V, hyperbolic for E < V
+        [ cos kd     sin(kd)/k ]
+        [ −k sin kd  cos kd    ],   k² = E − V, hyperbolic for E < V
+
+    Args:
+        E: Energy.
+        V: Potential, constant over the distance.
+        d: Distance, any shape.
     """
     d = np.asarray(d, float)
     k = np.emath.sqrt(E - V)
@@ -81,7 +85,7 @@ def mismatch(E: float, potential: Potential) -> float:
     )
 
 
-def levels(potential: Potential, count: int, step: float = 0.05) -> np.ndarray:
+def levels(potential: Potential, count: int, step: float = 0.2) -> np.ndarray:
     """The lowest levels E₁ < E₂ < …, shape (count,).
 
     Args:
@@ -182,7 +186,8 @@ def bands(
     def gap(E):
         return np.trace(transfer(E, V0, barrier) @ transfer(E, 0.0, well)) / 2 - np.cos(qa)
 
-    found, e, before = [], 0.0, gap(0.0)
+    found: list[float] = []
+    e, before = 0.0, gap(0.0)
     while len(found) < count:
         after = gap(e + step)
         if before * after < 0:
