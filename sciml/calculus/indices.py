@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from itertools import product
 from math import comb, prod
 
@@ -64,12 +64,12 @@ class IndexSet:
         return _positions(self)[alpha]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _positions(indices: IndexSet) -> dict[MultiIndex, int]:
     return {alpha: i for i, alpha in enumerate(indices.indices)}
 
 
-@lru_cache(maxsize=None)
+@cache
 def leibniz(indices: IndexSet) -> tuple[tuple[tuple[int, int, int], ...], ...]:
     """For every α the terms (C(α, β), row of β, row of α − β) of ∂^α (f g)."""
     rows = _positions(indices)
@@ -95,7 +95,7 @@ def _partitions(items: tuple[int, ...]) -> Iterable[list[list[int]]]:
             yield [*partition[:i], [first, *partition[i]], *partition[i + 1:]]
 
 
-@lru_cache(maxsize=None)
+@cache
 def faa_di_bruno(indices: IndexSet, present: tuple[int, ...]):
     """For every α the terms of ∂^α σ(h), grouped by the derivative of σ.
 

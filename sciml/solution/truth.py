@@ -77,7 +77,7 @@ def resolve(problem: Problem) -> Truth:
         if changed:
             truth = _without(problem)
             return Truth(truth.X, {}, truth.axes, how=f"none: {path.name} was made for {changed}; make one with "
-                         f"`sciml reference {getattr(problem, 'source').path.stem} --set …`")
+                         f"`sciml reference {problem.source.path.stem} --set …`")
         return _from_grid(problem, grid, path.name)
     if isinstance(reference, Mapping):
         return _from_formulas(problem, reference)
