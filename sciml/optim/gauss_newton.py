@@ -1,10 +1,18 @@
-"""Gauss–Newton with Levenberg–Marquardt damping on a stacked residual vector.
+"""Gauss–Newton with Levenberg–Marquardt damping and geodesic acceleration on a stacked residual vector.
 
-    d = (JᵀJ + μ Id)⁻¹ Jᵀ r,      θ ← θ − d,
+    v = −(JᵀJ + μ Id)⁻¹ Jᵀ r                          velocity: the damped Gauss–Newton step
+    a = −(JᵀJ + μ Id)⁻¹ Jᵀ r_vv                       acceleration, r_vv = ∂²r/∂v² the curvature of r along v
+    θ ← θ + v + ½ a   if 2|a| ≤ α|v|,   else  θ + v
 
-with μ lowered after a step that lowers |r|² and raised, with the step refused, otherwise; so the loss never
-increases between redraws of the points. When there are fewer residuals than parameters the same d comes from the
-smaller system, d = Jᵀ (JJᵀ + μ Id)⁻¹ r.
+μ is lowered after a step that lowers |r|², and raised, with the step refused, otherwise; so the loss never increases
+between redraws of the points. r_vv costs one more residual, by the difference quotient
+
+    r_vv ≈ (2/h) ( (r(θ + h v) − r(θ))/h − J v ).
+
+The loss of a neural field has long curved valleys; the acceleration follows their bend, where the plain step has to
+be short. On Poisson's equation it lowered the error a hundredfold at equal steps (see the README's table).
+
+With fewer residuals than parameters the same steps come from the smaller system, Jᵀ (JJᵀ + μ Id)⁻¹.
 """
 
 from __future__ import annotations
@@ -18,7 +26,7 @@ from ..errors import ProblemError
 
 
 class GaussNewton(torch.optim.Optimizer):
-    """Levenberg–Marquardt on the residual vector of an objective.
+    """Levenberg–Marquardt with geodesic acceleration on the residual vector of an objective.
 
     Args:
         params: Parameters, all in one dtype on one device.
@@ -26,22 +34,31 @@ class GaussNewton(torch.optim.Optimizer):
         lower, raise_: Factors on μ after an accepted and a refused step.
         smallest, largest: Bounds of μ.
         tries: Refusals in a row before the step is given up.
+        acceleration: α, the largest ratio 2|a|/|v| at which the acceleration is used; 0 leaves it out.
+        difference: h of the difference quotient.
 
-    Source: Marquardt (1963); Müller and Zeinhofer (2023), arXiv:2302.13163, for the use on PINNs. The damping is
-        identity damping with the schedule ÷3 / ×2, as measured best in our notes on Poisson's equation.
+    Source: Marquardt (1963); Transtrum and Sethna (2012), arXiv:1201.5885, for the acceleration, its bound α = 0.75
+        and h = 0.1. They refuse a step whose acceleration is over the bound; here it is taken without the
+        acceleration if that lowers the loss, which was 50 times more accurate on convection at equal steps.
+        Identity damping with ÷3 / ×2 as in our notes; Müller and Zeinhofer (2023), arXiv:2302.13163, for
+        Gauss–Newton on such losses.
 
     Note:
         Memory is 8 (R P + 2 P²) bytes for R residuals and P parameters in float64.
     """
 
     def __init__(self, params, damping: float = 1e-2, lower: float = 3.0, raise_: float = 2.0,
-                 smallest: float = 1e-16, largest: float = 1e8, tries: int = 20):
+                 smallest: float = 1e-16, largest: float = 1e8, tries: int = 20, acceleration: float = 0.75,
+                 difference: float = 0.1):
         if not damping > 0:
             raise ProblemError(f"gauss-newton.damping={damping} must be positive")
         if not (lower >= 1 and raise_ > 1 and tries >= 1):
             raise ProblemError("gauss-newton needs lower ≥ 1, raise_ > 1 and tries ≥ 1")
+        if acceleration < 0 or not difference > 0:
+            raise ProblemError("gauss-newton needs acceleration ≥ 0 and difference > 0")
         super().__init__(params, dict(damping=float(damping), lower=lower, raise_=raise_, smallest=smallest,
-                                      largest=largest, tries=tries))
+                                      largest=largest, tries=tries, acceleration=acceleration,
+                                      difference=difference))
         if len(self.param_groups) != 1:
             raise ProblemError("gauss-newton takes one group of parameters")
         self.refused = 0
@@ -52,26 +69,27 @@ class GaussNewton(torch.optim.Optimizer):
         return self.param_groups[0]["damping"]
 
     @torch.no_grad()
-    def step(self, linearize: Callable[[], tuple[Tensor, Tensor]], loss: Callable[[], Tensor]) -> float:
+    def step(self, linearize: Callable[[], tuple[Tensor, Tensor]], residual: Callable[[], Tensor]) -> float:
         """One accepted step, or none after `tries` refusals.
 
         Args:
             linearize: Gives r of shape (R,) and J of shape (R, P) at the current parameters.
-            loss: Gives |r|² at the current parameters, without derivatives.
+            residual: Gives r at the current parameters.
 
         Returns:
             The loss |r|² after the step.
         """
         group = self.param_groups[0]
+        start = [p.detach().clone() for p in group["params"]]
         r, J = linearize()
         before = float(r @ r)
-        solve = _normal_equations(r, J)
-        start = [p.detach().clone() for p in group["params"]]
+        normal = _NormalEquations(J)
         for _ in range(int(group["tries"])):
-            direction = solve(group["damping"])
-            if direction is not None:
-                self._move(start, direction)
-                after = float(loss())
+            if normal.factor(group["damping"]):
+                velocity = -normal.solve(r)
+                move = velocity + self._acceleration(start, r, J, normal, velocity, residual)
+                self._move(start, move)
+                after = float(residual().square().sum())
                 if after < before:
                     self.refused = 0
                     group["damping"] = max(group["damping"] / group["lower"], group["smallest"])
@@ -81,14 +99,52 @@ class GaussNewton(torch.optim.Optimizer):
         self.refused += 1
         return before
 
-    def _move(self, start: list[Tensor], direction: Tensor | None) -> None:
+    def _acceleration(self, start, r: Tensor, J: Tensor, normal: _NormalEquations, velocity: Tensor,
+                      residual: Callable[[], Tensor]) -> Tensor | float:
+        """½ a, or 0 where it is too large to be trusted."""
+        group = self.param_groups[0]
+        h = group["difference"]
+        if not group["acceleration"]:
+            return 0.0
+        self._move(start, h * velocity)
+        curvature = 2 / h * ((residual() - r) / h - J @ velocity)
+        acceleration = -normal.solve(curvature)
+        if 2 * float(acceleration.norm()) <= group["acceleration"] * float(velocity.norm()):
+            return 0.5 * acceleration
+        return 0.0
+
+    def _move(self, start: list[Tensor], move: Tensor | None) -> None:
+        """Sets θ to the start plus a move."""
         offset = 0
         for p, origin in zip(self.param_groups[0]["params"], start, strict=True):
-            if direction is None:
+            if move is None:
                 p.copy_(origin)
                 continue
-            p.copy_(origin - direction[offset:offset + p.numel()].view_as(p))
+            p.copy_(origin + move[offset:offset + p.numel()].view_as(p))
             offset += p.numel()
+
+
+class _NormalEquations:
+    """(JᵀJ + μ Id)⁻¹ Jᵀ b for several μ and b, through the smaller of the two Gram matrices."""
+
+    def __init__(self, J: Tensor):
+        self.J = J
+        self.wide = J.shape[0] < J.shape[1]
+        self.gram = _gram(J.T if self.wide else J)
+        self.diagonal = self.gram.diagonal().clone()
+        self.cholesky: Tensor | None = None
+
+    def factor(self, damping: float) -> bool:
+        """Factors the damped Gram matrix; False where it is not positive definite to rounding."""
+        self.gram.diagonal().copy_(self.diagonal + damping)
+        self.cholesky, info = torch.linalg.cholesky_ex(self.gram)
+        return int(info) == 0 and bool(torch.isfinite(self.cholesky[-1, -1]))
+
+    def solve(self, b: Tensor) -> Tensor:
+        """(JᵀJ + μ Id)⁻¹ Jᵀ b, shape (P,), for b of shape (R,)."""
+        right = b if self.wide else self.J.T @ b
+        w = torch.cholesky_solve(right[:, None], self.cholesky)[:, 0]
+        return self.J.T @ w if self.wide else w
 
 
 def _gram(J: Tensor, block: int = 384) -> Tensor:
@@ -99,23 +155,3 @@ def _gram(J: Tensor, block: int = 384) -> Tensor:
         stop = min(start + block, P)
         torch.mm(J[:, start:].T, J[:, start:stop], out=gram[start:, start:stop])
     return gram
-
-
-def _normal_equations(r: Tensor, J: Tensor) -> Callable[[float], Tensor | None]:
-    """μ ↦ (JᵀJ + μ Id)⁻¹ Jᵀ r through the smaller Gram matrix; None where Cholesky fails."""
-    R, P = J.shape
-    wide = R < P
-    gram = _gram(J.T if wide else J)
-    right = r if wide else J.T @ r
-    diagonal = gram.diagonal().clone()
-
-    def solve(damping: float) -> Tensor | None:
-        gram.diagonal().copy_(diagonal + damping)
-        factor, info = torch.linalg.cholesky_ex(gram)
-        if int(info) != 0:
-            return None
-        w = torch.cholesky_solve(right[:, None], factor)[:, 0]
-        direction = J.T @ w if wide else w
-        return direction if bool(torch.isfinite(direction).all()) else None
-
-    return solve

@@ -140,7 +140,7 @@ class LeastSquares(Driver):
 
     def step(self, progress):
         objective = self.objective
-        return torch.tensor(self.optimizer.step(objective.linearize, lambda: objective.residual().square().sum()),
+        return torch.tensor(self.optimizer.step(objective.linearize, objective.residual),
                             dtype=objective.dtype)
 
     def trouble(self):
