@@ -62,7 +62,7 @@ class HardData:
     Args:
         unknown: Name of the unknown.
         regions: Names of the faces.
-        order: Time derivative order (initial conditions), else 0.
+        order: Time derivative order (initial conditions); highest matched derivative (periodic); else 0.
         value: Number or function of the coordinates.
         kind: "initial", "dirichlet" or "periodic".
     """
@@ -368,7 +368,9 @@ class Periodic(Condition):
             for order in range(self.derivatives + 1):
                 outputs[f"{name}.{unknown}{'_' + self.on * order if order else ''}"] = d(u, *[self.on] * order)
         low, high = setting.domain.bounds[setting.domain.names.index(self.on)]
-        hard = tuple(HardData(u, (self.on,), 0, None, "periodic") for u in unknowns)
+        # A periodic network has all derivatives periodic, more than equal values alone ask for.
+        hard = tuple(HardData(u, (self.on,), self.derivatives, None, "periodic") for u in unknowns) \
+            if self.derivatives else ()
         return [self._block(name, outputs, setting.domain.region(f"{self.on}-"), combine="difference",
                             partner=(self.on, high - low), hard=hard)]
 

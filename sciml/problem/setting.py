@@ -81,19 +81,17 @@ class Setting:
             found["normal"] = Vector({n: leaf("normal", n) for n in self.frame.space})
         return found
 
-    def call(self, value, where: str, normal: bool = False, fixed: Mapping[str, float] | None = None):
+    def call(self, value, where: str, normal: bool = False):
         """A number, or the result of a function called with the arguments it names.
 
         Args:
             value: Number, tensor of shape (), or function.
             where: The condition, for messages.
             normal: Whether `normal` may be asked for.
-            fixed: Coordinates to replace by numbers.
         """
         if not callable(value):
             return number(value, where)
         available = self.names(normal)
-        available.update(fixed or {})
         arguments = {}
         for name, parameter in inspect.signature(value).parameters.items():
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
