@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -62,6 +62,7 @@ class Setting:
         unknowns: Names of the field's outputs.
         constants: Fixed parameters.
         trainable: Parameters to be found.
+        breaks: Positions of interfaces by coordinate, increasing.
     """
 
     frame: Frame
@@ -69,6 +70,7 @@ class Setting:
     unknowns: tuple[str, ...]
     constants: Mapping[str, float]
     trainable: Mapping[str, Unknown]
+    breaks: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def names(self, normal: bool = False) -> dict[str, object]:
         """Everything that can be asked for by name."""
