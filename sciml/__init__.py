@@ -19,6 +19,7 @@ from .problem import (
     Equation,
     Initial,
     Integral,
+    Interface,
     Neumann,
     Normalized,
     Observations,
@@ -34,7 +35,7 @@ from .solution import Solution
 from .training import load_solution, solve
 
 __all__ = [
-    "Ball", "Box", "Condition", "Dirichlet", "Disk", "Domain", "Equation", "Field", "Initial", "Integral", "Interval",
+    "Ball", "Box", "Condition", "Dirichlet", "Disk", "Domain", "Equation", "Field", "Initial", "Integral", "Interface", "Interval",
     "Neumann", "Normalized", "Observations", "Periodic", "Pin", "Points", "Polygon", "Problem", "ProblemError", "Range",
     "Robin", "SciMLError", "Solution", "TrainingError", "Unknown", "curl", "d", "div", "dot", "grad", "laplacian",
     "load_problem", "load_solution", "norm", "solve",

@@ -141,7 +141,10 @@ _UNARY_OF_NUMBER = {torch.sin, torch.cos, torch.exp, torch.log, torch.sqrt, torc
 
 def _with_tensors(function, args: list, like: Tensor) -> list:
     """Plain numbers as tensors where a torch function takes no numbers."""
-    first_is_number = bool(args) and isinstance(args[0], (int, float)) and function is not torch.where
+    if function is torch.where and all(isinstance(a, (int, float)) for a in args[1:]):
+        # Of two numbers torch makes its default dtype, float32.
+        return [args[0], *(torch.full((), a, dtype=like.dtype, device=like.device) for a in args[1:])]
+    first_is_number = bool(args) and isinstance(args[0], (int, float))
     if function in _NEED_TENSORS or function in _UNARY_OF_NUMBER:
         return [torch.full_like(like, a) if isinstance(a, (int, float)) else a for a in args]
     if first_is_number and function in (torch.sub, torch.add, torch.mul, torch.div, torch.lt, torch.le, torch.gt,

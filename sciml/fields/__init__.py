@@ -4,8 +4,9 @@ from .build import FieldOptions, build_network
 from .constrained import Constrained
 from .field import Field, parameter_count
 from .networks import MLP, NETWORKS, ModifiedMLP, PirateNet, Siren
+from .piecewise import Piecewise
 
 __all__ = [
-    "MLP", "NETWORKS", "Constrained", "Field", "FieldOptions", "ModifiedMLP", "PirateNet", "Siren", "build_network",
-    "parameter_count",
+    "MLP", "NETWORKS", "Constrained", "Field", "FieldOptions", "ModifiedMLP", "Piecewise", "PirateNet", "Siren",
+    "build_network", "parameter_count",
 ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from math import prod
 
 import torch
 from torch import Generator
@@ -13,6 +14,7 @@ from ..errors import ProblemError, look_up, unknown_name
 from .field import Field
 from .layers import Embedding, FourierFeatures
 from .networks import NETWORKS, Shape
+from .piecewise import Piecewise
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ class FieldOptions:
 
 
 def build_network(name: str, bounds, outputs: int, options: FieldOptions, generator: Generator,
-                  dtype: torch.dtype = torch.float64, periods: Mapping[int, float] | None = None) -> Field:
+                  dtype: torch.dtype = torch.float64, periods: Mapping[int, float] | None = None,
+                  breaks: Mapping[int, Sequence[float]] | None = None) -> Field:
     """A network of a named architecture with its input embedding.
 
     Args:
@@ -62,6 +65,7 @@ def build_network(name: str, bounds, outputs: int, options: FieldOptions, genera
         bounds: (low, high) per coordinate.
         outputs: C.
         periods: Period by column of periodic coordinates.
+        breaks: Positions by column of coordinates where the field may have kinks and jumps.
     """
     architecture = look_up("model", name, NETWORKS)
     embedding: torch.nn.Module = Embedding(bounds, dict(periods or {}), options.harmonics, dtype)
@@ -70,6 +74,8 @@ def build_network(name: str, bounds, outputs: int, options: FieldOptions, genera
         features = FourierFeatures(inputs, options.fourier, options.sigma, generator, dtype)
         embedding = torch.nn.Sequential(embedding, features)
         inputs = features.outputs
-    shape = Shape(inputs, outputs, options.width, options.depth, options.activation, options.adaptive,
+    pieces = prod(len(places) + 1 for places in (breaks or {}).values())
+    shape = Shape(inputs, outputs * pieces, options.width, options.depth, options.activation, options.adaptive,
                   options.factorized, generator, dtype)
-    return architecture(embedding, shape)
+    network = architecture(embedding, shape)
+    return network if pieces == 1 else Piecewise(network, breaks or {}, outputs)

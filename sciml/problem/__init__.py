@@ -8,6 +8,7 @@ from .conditions import (
     HardData,
     Initial,
     Integral,
+    Interface,
     Neumann,
     Normalized,
     Observations,
@@ -20,7 +21,7 @@ from .problem import Problem
 from .setting import Range, Setting, Unknown
 
 __all__ = [
-    "Block", "Condition", "Dirichlet", "Equation", "HardData", "Initial", "Integral", "Neumann", "Normalized",
+    "Block", "Condition", "Dirichlet", "Equation", "HardData", "Initial", "Integral", "Interface", "Neumann", "Normalized",
     "Observations", "Periodic", "Pin", "Problem", "Range", "Robin", "Setting", "Unknown", "find_problem",
     "load_problem", "search_path",
 ]

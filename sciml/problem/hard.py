@@ -11,12 +11,13 @@ factors. On other domains B is the product of the regions' smooth distance funct
 Σ w_i g_i, w_i ∝ Π_{j≠i} φ_j (Sukumar and Srivastava 2022, eq. 11, doi:10.1016/j.cma.2021.114333).
 
 Data that contradict each other where faces meet (a lid that moves between fixed walls) have no continuous lift; then `build` says
-so, and with `constraints="auto"` that unknown's conditions stay in the loss.
+so, and with `constraints="auto"` that unknown's conditions stay in the loss. So do initial data that are not periodic
+where the field is: t N_θ with a periodic N_θ would carry their kink through all times.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -81,6 +82,7 @@ def build(problem: Problem, mode: str = "auto") -> Ansatz:
         try:
             lift, bubble = _one(problem, own, periods)
             _check(problem, own, lift)
+            _check_periodic(problem, [h for h in statements if h.kind == "periodic" and h.unknown == unknown], lift)
         except ProblemError as error:
             if mode == "hard":
                 raise ProblemError(f"constraints=\"hard\" is impossible for {unknown!r}: {error}") from error
@@ -165,8 +167,8 @@ def _box(problem: Problem, initial: dict[int, object], faces: dict[str, object])
         missing = {}
         for face, end in ((f"{c}-", low), (f"{c}+", high)):
             if face in faces:
-                g = problem.setting.call(faces[face], f"face {face!r}", fixed={c: end})
-                missing[face] = g - substitute(lift, {c: end})
+                g = problem.setting.call(faces[face], f"face {face!r}")
+                missing[face] = substitute(g, {c: end}) - substitute(lift, {c: end})
         if len(missing) == 2:
             lift = lift + (1.0 - xi) * missing[f"{c}-"] + xi * missing[f"{c}+"]
             bubble = bubble * (4.0 * xi * (1.0 - xi))
@@ -180,11 +182,13 @@ def _box(problem: Problem, initial: dict[int, object], faces: dict[str, object])
 def _general(problem: Problem, initial: dict[int, object], dirichlet: list[HardData]):
     frame = problem.setting.frame
     coordinates = {n: frame.leaf("coordinate", n) for n in problem.coordinates}
-    levels, values = [], []
+    # Regions with the same data share a factor: their φ all vanish where they meet, and the blend would be 0/0 there.
+    factors: dict[object, object] = {}
     for h in dirichlet:
         for region in h.regions:
-            levels.append(problem.region.region(region).level(coordinates))
-            values.append(_value(problem, h.value))
+            level = problem.region.region(region).level(coordinates)
+            factors[h.value] = factors.get(h.value, 1.0) * level
+    levels, values = list(factors.values()), [_value(problem, g) for g in factors]
     bubble: object = 1.0
     for phi in levels:
         bubble = bubble * phi
@@ -238,3 +242,22 @@ def _check(problem: Problem, own: list[HardData], lift, N: int = 256) -> None:
                 raise ProblemError(
                     f"the data on region {name!r} disagree with other data where they meet (gap "
                     f"{float(gap.max()):.2g} at {at}); use constraints=\"soft\" or \"auto\"")
+
+
+def _check_periodic(problem: Problem, statements: list[HardData], lift) -> None:
+    """Raises if the lift is not periodic: a periodic N_θ could not make up for that (B vanishes at t = 0 only)."""
+    frame = problem.setting.frame
+    for h in statements:
+        (c,) = h.regions
+        low, high = _interval(problem, c)
+        ends = [problem.region.region(f"{c}-").sample(256, generator=torch.Generator().manual_seed(0))]
+        ends.append(replace(ends[0], X=ends[0].X + torch.tensor([(high - low) * (n == c) for n in frame.coordinates],
+                                                                   dtype=torch.float64)))
+        for order in range(h.order + 1):
+            program = Program({"g": d(lift, *[c] * order)})
+            left, right = (program({key: p.column(key[1]) for key in program.leaves}, p.X[:, 0])[0] for p in ends)
+            gap = float((left - right).abs().max())
+            if gap > 1e-8 * (1.0 + float(left.abs().max())):
+                what = "value" if order == 0 else f"derivative of order {order} in {c}"
+                raise ProblemError(f"the initial or boundary data are not periodic in {c!r} (their {what} jumps by "
+                                   f"{gap:.2g}); use constraints=\"soft\" or \"auto\"")

@@ -16,7 +16,7 @@ from ..calculus import Frame
 from ..errors import ProblemError
 from ..geometry import Box, Domain
 from ..points import Points
-from .conditions import Block, Condition
+from .conditions import Block, Condition, Interface
 from .setting import Range, Setting, Unknown, check_shape
 
 
@@ -104,7 +104,14 @@ class Problem:
         if ranges:
             domain = (domain * Box(**{n: (r.low, r.high) for n, r in ranges.items()})).with_space(self.domain.space)
         frame = Frame(tuple(domain.names), tuple(self.domain.space))
-        return Setting(frame, domain, self.unknowns, constants, trainable)
+        return Setting(frame, domain, self.unknowns, constants, trainable, self._breaks())
+
+    def _breaks(self) -> dict[str, tuple[float, ...]]:
+        found: dict[str, set[float]] = {}
+        for c in self.conditions:
+            if isinstance(c, Interface):
+                found.setdefault(c.coordinate, set()).add(c.position)
+        return {n: tuple(sorted(places)) for n, places in found.items()}
 
     def _blocks(self) -> tuple[Block, ...]:
         explicit = Counter(c.name for c in self.conditions if c.name)

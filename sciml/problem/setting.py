@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -62,6 +62,7 @@ class Setting:
         unknowns: Names of the field's outputs.
         constants: Fixed parameters.
         trainable: Parameters to be found.
+        breaks: Positions of interfaces by coordinate, increasing.
     """
 
     frame: Frame
@@ -69,6 +70,7 @@ class Setting:
     unknowns: tuple[str, ...]
     constants: Mapping[str, float]
     trainable: Mapping[str, Unknown]
+    breaks: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def names(self, normal: bool = False) -> dict[str, object]:
         """Everything that can be asked for by name."""
@@ -81,19 +83,17 @@ class Setting:
             found["normal"] = Vector({n: leaf("normal", n) for n in self.frame.space})
         return found
 
-    def call(self, value, where: str, normal: bool = False, fixed: Mapping[str, float] | None = None):
+    def call(self, value, where: str, normal: bool = False):
         """A number, or the result of a function called with the arguments it names.
 
         Args:
             value: Number, tensor of shape (), or function.
             where: The condition, for messages.
             normal: Whether `normal` may be asked for.
-            fixed: Coordinates to replace by numbers.
         """
         if not callable(value):
             return number(value, where)
         available = self.names(normal)
-        available.update(fixed or {})
         arguments = {}
         for name, parameter in inspect.signature(value).parameters.items():
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):

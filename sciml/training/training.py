@@ -62,8 +62,9 @@ def build_field(problem: Problem, recipe: Recipe, ansatz: Ansatz) -> nn.Module:
     """The field of a recipe: a network, wrapped in the hard constraints."""
     dtype = DTYPES[recipe.dtype]
     periods = {problem.coordinates.index(c): p for c, p in ansatz.periods.items()}
+    breaks = {problem.coordinates.index(c): places for c, places in problem.setting.breaks.items()}
     network = build_network(recipe.model, problem.region.bounds, len(problem.unknowns), recipe.field_options(),
-                            torch.Generator().manual_seed(recipe.seed), dtype, periods)
+                            torch.Generator().manual_seed(recipe.seed), dtype, periods, breaks)
     if ansatz.trivial:
         return network
     return Constrained(network, problem.setting.frame, [ansatz.lifts[u] for u in problem.unknowns],

@@ -1,0 +1,30 @@
+"""Convection: a sine wave travels around the circle nearly five times.
+
+    u_t + β u_x = 0   on x ∈ (0, 2π) periodic, t ∈ (0, 1);   u(x, 0) = sin x,   β = 30
+
+Reference: exact, u = sin(x − βt) (Krishnapriyan et al. 2021, arXiv:2109.01050).
+"""
+from math import pi
+
+import torch
+
+from sciml import Box, Equation, Initial, Periodic, Problem
+
+beta = 30.0
+
+
+def convection(u):
+    return u.t + beta * u.x
+
+
+problem = Problem(
+    domain=Box(x=(0, 2 * pi), t=(0, 1)),
+    unknowns="u",
+    conditions=[
+        Equation(convection),
+        Initial(u=lambda x: torch.sin(x)),
+        Periodic(on="x"),
+    ],
+    reference=dict(u=lambda x, t: torch.sin(x - beta * t)),
+    defaults=dict(optimizer="gauss-newton", model=dict(width=20, depth=3), points=2000, sampler="sobol", time=60),
+)
