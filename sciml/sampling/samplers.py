@@ -23,11 +23,15 @@ class Sampler(ABC):
 
     Args:
         every: Steps between redraws; 0 keeps the first points.
+
+    Note:
+        Fixed points are a trap for second-order methods: on the wave equation 1,500 fixed points let Gauss–Newton drive the
+        loss from 5e4 to 7e-3 with an error of 70 %, the residual hiding between the points. Hence the default of 10.
     """
 
     rule = "uniform"
 
-    def __init__(self, every: int = 0):
+    def __init__(self, every: int = 10):
         if every < 0:
             raise ProblemError(f"sampler.every={every} must be 0 (never) or a number of steps")
         self.every = int(every)
@@ -86,7 +90,7 @@ class ResidualDensity(Sampler):
 
     rule = "sobol"
 
-    def __init__(self, every: int = 20, k: float = 1.0, c: float = 1.0, pool: float = 8.0):
+    def __init__(self, every: int = 10, k: float = 1.0, c: float = 1.0, pool: float = 8.0):
         super().__init__(every)
         if pool < 5:
             raise ProblemError(f"rad.pool={pool} must be at least 5: drawing without replacement from a small pool "
