@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from ..calculus import Frame, IndexSet, Jet, Program, d
-from ..calculus.indices import leibniz
 from .field import Field
 
 
@@ -55,7 +54,7 @@ class Constrained(Field):
         gather = lambda kind, alpha: torch.stack([values[kind, alpha, c] for c in range(C)], dim=-1)
         B = [None if no_bubble[i] else gather("B", a) for i, a in enumerate(indices.indices)]
         streams = []
-        for i, terms in enumerate(leibniz(indices)):
+        for i, terms in enumerate(indices.leibniz()):
             total: Tensor | None = None if no_lift[i] else gather("G", indices.indices[i])
             for count, b, rest in terms:
                 bubble = B[b]
