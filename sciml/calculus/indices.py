@@ -14,11 +14,12 @@ Source: Constantine and Savits (1996), A multivariate Faà di Bruno formula, doi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
 from itertools import product
 from math import comb, prod
+
+import torch
 
 MultiIndex = tuple[int, ...]
 
@@ -61,20 +62,42 @@ class IndexSet:
 
     def position(self, alpha: MultiIndex) -> int:
         """Row of the stream ∂^α."""
-        return _positions(self)[alpha]
+        return self.indices.index(alpha)
+
+    def leibniz(self) -> tuple[tuple[tuple[int, int, int], ...], ...]:
+        """For every α the terms (C(α, β), row of β, row of α − β) of ∂^α (f g)."""
+        return _leibniz(self.indices)
+
+    def faa_di_bruno(self, present: tuple[int, ...]):
+        """For every α the terms of ∂^α σ(h), grouped by the derivative of σ.
+
+        Args:
+            present: Rows of the streams of h that are not identically zero; terms with another are left out.
+
+        Returns:
+            One tuple per α of ``(k, ((count, (i, j, …)), …))``: σ^{(k)}(h) multiplies Σ count · h_i h_j …, where i, j
+            are positions in `present`.
+        """
+        return _faa_di_bruno(self.indices, present)
 
 
-@cache
-def _positions(indices: IndexSet) -> dict[MultiIndex, int]:
-    return {alpha: i for i, alpha in enumerate(indices.indices)}
+def _tabulated(make: Callable) -> Callable:
+    """`make`, remembered by its arguments; torch.compile takes the table as it is and does not trace its making."""
+    tables: dict = {}
+
+    def table(*key):
+        if key not in tables:
+            tables[key] = make(*key)
+        return tables[key]
+
+    return torch.compiler.assume_constant_result(table)
 
 
-@cache
-def leibniz(indices: IndexSet) -> tuple[tuple[tuple[int, int, int], ...], ...]:
-    """For every α the terms (C(α, β), row of β, row of α − β) of ∂^α (f g)."""
-    rows = _positions(indices)
+@_tabulated
+def _leibniz(indices: tuple[MultiIndex, ...]):
+    rows = {alpha: i for i, alpha in enumerate(indices)}
     table = []
-    for alpha in indices.indices:
+    for alpha in indices:
         terms = []
         for beta in below(alpha):
             rest = tuple(a - b for a, b in zip(alpha, beta, strict=True))
@@ -95,22 +118,12 @@ def _partitions(items: tuple[int, ...]) -> Iterable[list[list[int]]]:
             yield [*partition[:i], [first, *partition[i]], *partition[i + 1:]]
 
 
-@cache
-def faa_di_bruno(indices: IndexSet, present: tuple[int, ...]):
-    """For every α the terms of ∂^α σ(h), grouped by the derivative of σ.
-
-    Args:
-        indices: The streams wanted.
-        present: Rows of the streams of h that are not identically zero; terms with another are left out.
-
-    Returns:
-        One tuple per α of ``(k, ((count, (i, j, …)), …))``: σ^{(k)}(h) multiplies Σ count · h_i h_j …, where i, j
-        are positions in `present`.
-    """
-    rows = _positions(indices)
+@_tabulated
+def _faa_di_bruno(indices: tuple[MultiIndex, ...], present: tuple[int, ...]):
+    rows = {alpha: i for i, alpha in enumerate(indices)}
     slot = {row: i for i, row in enumerate(present)}
     table = []
-    for alpha in indices.indices:
+    for alpha in indices:
         labels = tuple(axis for axis, count in enumerate(alpha) for _ in range(count))
         counts: Counter = Counter()
         for partition in _partitions(labels):

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from .activations import Activation
-from .indices import IndexSet, faa_di_bruno, leibniz
+from .indices import IndexSet
 
 
 @dataclass
@@ -133,7 +133,7 @@ def multiply(f: Jet, g: Jet) -> Jet:
     """The product f g, by Leibniz' rule."""
     f, g = f.dense(), g.dense()
     streams = []
-    for terms in leibniz(f.indices):
+    for terms in f.indices.leibniz():
         total: Tensor | None = None
         for count, i, j in terms:
             term = f.data[i] * g.data[j]
@@ -184,7 +184,7 @@ def compose(data: Tensor, activation: Activation, indices: IndexSet, present: tu
     order = indices.order + shift
     sigma = activation.derivatives(data[0], order)[shift:]
     streams = []
-    for terms in faa_di_bruno(indices, present):
+    for terms in indices.faa_di_bruno(present):
         total: Tensor | None = None
         for k, sums in terms:
             part: Tensor | None = None
@@ -224,7 +224,7 @@ class _Compose(torch.autograd.Function):
             slope = compose(data, ctx.activation, ctx.indices, ctx.present, ctx.shift + 1)
         rows = {row: i for i, row in enumerate(ctx.present)}
         totals: list[Tensor | None] = [None] * len(ctx.present)
-        for alpha, terms in enumerate(leibniz(ctx.indices)):
+        for alpha, terms in enumerate(ctx.indices.leibniz()):
             for count, beta, rest in terms:
                 if beta not in rows:
                     continue

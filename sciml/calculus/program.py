@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .elementwise import with_tensors
 from .quantity import Apply, Leaf, Quantity
 
 LeafKey = tuple[str, str, tuple[int, ...]]
@@ -122,7 +123,7 @@ class Program:
                 values.append(leaves[step[1]])
             else:
                 _, function, args, kwargs = step
-                args = _with_tensors(function, [resolve(a) for a in args], like)
+                args = with_tensors(function, [resolve(a) for a in args], like)
                 values.append(function(*args, **{k: resolve(a) for k, a in kwargs.items()}))
         results = []
         for reference in self._results:
@@ -133,21 +134,3 @@ class Program:
                 value = value.to(like.dtype)
             results.append(value.expand(like.shape) if value.ndim == 0 else value)
         return results
-
-
-_NEED_TENSORS = {torch.maximum, torch.minimum, torch.atan2, torch.logical_and, torch.logical_or}
-_UNARY_OF_NUMBER = {torch.sin, torch.cos, torch.exp, torch.log, torch.sqrt, torch.tanh, torch.abs}
-
-
-def _with_tensors(function, args: list, like: Tensor) -> list:
-    """Plain numbers as tensors where a torch function takes no numbers."""
-    if function is torch.where and all(isinstance(a, (int, float)) for a in args[1:]):
-        # Of two numbers torch makes its default dtype, float32.
-        return [args[0], *(torch.full((), a, dtype=like.dtype, device=like.device) for a in args[1:])]
-    first_is_number = bool(args) and isinstance(args[0], (int, float))
-    if function in _NEED_TENSORS or function in _UNARY_OF_NUMBER:
-        return [torch.full_like(like, a) if isinstance(a, (int, float)) else a for a in args]
-    if first_is_number and function in (torch.sub, torch.add, torch.mul, torch.div, torch.lt, torch.le, torch.gt,
-                                        torch.ge, torch.eq, torch.ne):
-        return [torch.as_tensor(args[0], dtype=like.dtype, device=like.device), *args[1:]]
-    return args

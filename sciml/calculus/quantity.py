@@ -15,14 +15,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..errors import ProblemError
+from ..errors import ProblemError, unknown_name
+from .elementwise import REFLECTED, ForwardMode, canonical, differentiable
 
-Number = (int, float)
 
 
 class UnknownAttribute(ProblemError, AttributeError):
@@ -119,16 +120,16 @@ class Quantity:
     def __torch_function__(cls, function, types, args=(), kwargs=None):
         return apply(function, args, kwargs or {})
 
-    def __add__(self, other): return apply(torch.add, (self, other))
-    def __radd__(self, other): return apply(torch.add, (other, self))
-    def __sub__(self, other): return apply(torch.sub, (self, other))
-    def __rsub__(self, other): return apply(torch.sub, (other, self))
-    def __mul__(self, other): return apply(torch.mul, (self, other))
-    def __rmul__(self, other): return apply(torch.mul, (other, self))
-    def __truediv__(self, other): return apply(torch.div, (self, other))
-    def __rtruediv__(self, other): return apply(torch.div, (other, self))
-    def __pow__(self, other): return apply(torch.pow, (self, other))
-    def __rpow__(self, other): return apply(torch.pow, (other, self))
+    def __add__(self, other): return _operate(torch.add, self, other)
+    def __radd__(self, other): return _operate(torch.add, other, self)
+    def __sub__(self, other): return _operate(torch.sub, self, other)
+    def __rsub__(self, other): return _operate(torch.sub, other, self)
+    def __mul__(self, other): return _operate(torch.mul, self, other)
+    def __rmul__(self, other): return _operate(torch.mul, other, self)
+    def __truediv__(self, other): return _operate(torch.div, self, other)
+    def __rtruediv__(self, other): return _operate(torch.div, other, self)
+    def __pow__(self, other): return _operate(torch.pow, self, other)
+    def __rpow__(self, other): return _operate(torch.pow, other, self)
     def __neg__(self): return apply(torch.neg, (self,))
     def __pos__(self): return self
     def __abs__(self): return apply(torch.abs, (self,))
@@ -196,17 +197,23 @@ class Apply(Quantity):
         if self.function in _CONSTANT:
             return 0.0
         rule = _RULES.get(self.function)
-        if rule is not None:
-            return rule(self, lambda q: _slope(q, coordinate), *self.args, **self.kwargs)
+        if rule is not None and not self.kwargs:
+            return rule(self, lambda q: _slope(q, coordinate), *self.args)
         return self._forward_mode(coordinate)
 
     def _forward_mode(self, coordinate):
-        positions = [i for i, a in enumerate(self.args) if isinstance(a, Quantity)]
-        tangents = [_slope(self.args[i], coordinate) for i in positions]
+        names = tuple(k for k, a in self.kwargs.items() if isinstance(a, Quantity))
+        args = (*self.args, *(self.kwargs[k] for k in names))
+        positions = tuple(i for i, a in enumerate(args) if isinstance(a, Quantity))
+        tangents = [_slope(args[i], coordinate) for i in positions]
         if all(_is(t, 0) for t in tangents):
             return 0.0
-        function = _ForwardMode(self.function, len(self.args), tuple(positions), tuple(self.kwargs.items()))
-        return apply(function, (*self.args, *tangents))
+        options = tuple((k, a) for k, a in self.kwargs.items() if k not in names)
+        derivative = ForwardMode(self.function, names, positions, len(args), options)
+        if not isinstance(self.function, ForwardMode) and not differentiable(derivative, args):
+            raise ProblemError(f"torch does not know the derivative of {self!r}; write it with other functions, or leave "
+                               "it out of d(…) and of derivatives")
+        return apply(derivative, (*args, *tangents))
 
     def __repr__(self):
         name = getattr(self.function, "__name__", type(self.function).__name__)
@@ -214,66 +221,24 @@ class Apply(Quantity):
         return text if len(text) < 60 else f"{name}(…)"
 
 
-@dataclass(frozen=True)
-class _ForwardMode:
-    """Directional derivative of an elementwise function: (primals, tangents) ↦ ∂f·tangents."""
-
-    function: Any
-    count: int
-    positions: tuple[int, ...]
-    kwargs: tuple
-
-    def __call__(self, *values):
-        primals, given = list(values[:self.count]), values[self.count:]
-        like = next(primals[i] for i in self.positions)
-        tangents = [t if isinstance(t, Tensor) else torch.full_like(like, t) for t in given]
-        tangents = [t.expand_as(like) for t in tangents]
-        inputs = [primals[i].expand_as(like) if isinstance(primals[i], Tensor) else
-                  torch.full_like(like, primals[i]) for i in self.positions]
-
-        def along(*moving):
-            for i, value in zip(self.positions, moving, strict=True):
-                primals[i] = value
-            return self.function(*primals, **dict(self.kwargs))
-
-        return torch.func.jvp(along, tuple(inputs), tuple(tangents))[1]
+def _operate(function, a, b):
+    """An operator of two numbers per point; anything else (a `Vector`) may know what to do itself."""
+    if not all(isinstance(q, (Quantity, Tensor, Real)) for q in (a, b)):
+        return NotImplemented
+    return apply(function, (a, b))
 
 
 def _is(value, number: float) -> bool:
-    return isinstance(value, Number) and value == number
+    return isinstance(value, Real) and value == number
 
 
 def _slope(value, coordinate: str):
     return value.differentiate(coordinate) if isinstance(value, Quantity) else 0.0
 
 
-def _find_frame(args) -> Frame:
-    for a in args:
-        if isinstance(a, Quantity):
-            return a.frame
-    raise ProblemError("no unknown or coordinate among the arguments")
-
-
-_ALIASES = {
-    torch.Tensor.add: torch.add, torch.Tensor.__add__: torch.add, torch.Tensor.__radd__: torch.add,
-    torch.Tensor.mul: torch.mul, torch.Tensor.__mul__: torch.mul, torch.Tensor.__rmul__: torch.mul,
-    torch.Tensor.sub: torch.sub, torch.Tensor.__sub__: torch.sub,
-    torch.Tensor.div: torch.div, torch.Tensor.__truediv__: torch.div,
-    torch.Tensor.pow: torch.pow, torch.Tensor.__pow__: torch.pow,
-    torch.multiply: torch.mul, torch.divide: torch.div, torch.true_divide: torch.div,
-    torch.subtract: torch.sub, torch.negative: torch.neg, torch.absolute: torch.abs,
-    torch.nn.functional.tanh: torch.tanh, torch.nn.functional.sigmoid: torch.sigmoid,
-    torch.special.expit: torch.sigmoid, torch.special.erf: torch.erf,
-}
-for _name, _target in (("__rsub__", torch.sub), ("__rdiv__", torch.div), ("__rtruediv__", torch.div),
-                       ("__rpow__", torch.pow)):
-    _reflected = getattr(torch.Tensor, _name, None)
-    if _reflected is not None:
-        _ALIASES[_reflected] = lambda a, b, _target=_target: apply(_target, (b, a))
-
 _CONSTANT = {torch.lt, torch.le, torch.gt, torch.ge, torch.eq, torch.ne, torch.logical_and, torch.logical_or,
              torch.logical_not, torch.sign, torch.floor, torch.ceil, torch.round, torch.heaviside,
-             torch.zeros_like, torch.ones_like}
+             torch.floor_divide, torch.zeros_like, torch.ones_like, torch.detach}
 
 _REDUCTIONS = {torch.sum, torch.mean, torch.max, torch.min, torch.prod, torch.norm, torch.amax, torch.amin,
                torch.argmax, torch.cumsum, torch.matmul, torch.dot}
@@ -286,13 +251,11 @@ def apply(function, args, kwargs=None):
         ProblemError: The function mixes points (a sum, a mean, a stack), which a pointwise equation cannot.
     """
     kwargs = kwargs or {}
-    alias = _ALIASES.get(function)
-    if alias is not None:
-        if not hasattr(torch, getattr(alias, "__name__", "")):
-            return alias(*args, **kwargs)
-        function = alias
-    if function in (torch.stack, torch.cat, torch.vstack, torch.hstack) or (
-            function in _REDUCTIONS and not (function in (torch.max, torch.min) and len(args) == 2)):
+    if function in REFLECTED:
+        return apply(REFLECTED[function], args[::-1])
+    function = canonical(function)
+    sequences = any(hasattr(a, "__iter__") and not isinstance(a, (Quantity, Tensor, str)) for a in args)
+    if sequences or (function in _REDUCTIONS and not (function in (torch.max, torch.min) and len(args) == 2)):
         raise ProblemError(
             f"torch.{function.__name__} mixes points or components; an equation is written point by point. "
             "Use Integral(…) for integrals, and return a dict or a tuple for several components."
@@ -303,7 +266,8 @@ def apply(function, args, kwargs=None):
         simple = _simplify(function, args)
         if simple is not None:
             return simple
-    return Apply(_find_frame([*args, *kwargs.values()]), function, tuple(args), kwargs)
+    frame = next((a.frame for a in (*args, *kwargs.values()) if isinstance(a, Quantity)), None)
+    return _evaluate(function, args, kwargs) if frame is None else Apply(frame, function, tuple(args), kwargs)
 
 
 def _simplify(function, args):
@@ -334,17 +298,13 @@ def _simplify(function, args):
             return 1.0
         if _is(args[1], 1):
             return args[0]
-    if all(isinstance(a, Number) for a in args) and function in _PLAIN:
-        return _PLAIN[function](*args)
+    elif function is torch.where and isinstance(args[0], bool):
+        return args[1] if args[0] else args[2]
     return None
 
 
-_PLAIN = {torch.add: lambda a, b: a + b, torch.sub: lambda a, b: a - b, torch.mul: lambda a, b: a * b,
-          torch.div: lambda a, b: a / b, torch.neg: lambda a: -a, torch.pow: lambda a, b: a ** b}
-
-
 def _negative(a):
-    return -a if isinstance(a, Number) else apply(torch.neg, (a,))
+    return -a if isinstance(a, Real) else apply(torch.neg, (a,))
 
 
 def _chain(outer):
@@ -359,15 +319,13 @@ def _times(a, b):
 
 
 def _power(node, slope, base, exponent):
-    if isinstance(exponent, Number):
+    if isinstance(exponent, Real):
         if exponent == 2:
             return _times(2.0 * base, slope(base))
         return _times(exponent * apply(torch.pow, (base, exponent - 1)), slope(base))
     growth = 0.0
     if isinstance(exponent, Quantity):
-        logarithm = apply(torch.log, (base,)) if isinstance(base, Quantity) else (
-            torch.log(base) if isinstance(base, Tensor) else math.log(base))
-        growth = _times(node * logarithm, slope(exponent))
+        growth = _times(node * apply(torch.log, (base,)), slope(exponent))
     return growth + _times(exponent * apply(torch.pow, (base, exponent - 1.0)), slope(base)) \
         if isinstance(base, Quantity) else growth
 
@@ -401,7 +359,7 @@ _sin, _cos, _exp, _sqrt, _tanh, _sign = map(
     _call, (torch.sin, torch.cos, torch.exp, torch.sqrt, torch.tanh, torch.sign))
 
 _RULES = {
-    torch.add: lambda n, s, a, b, alpha=1: s(a) + (s(b) if alpha == 1 else alpha * s(b)),
+    torch.add: lambda n, s, a, b: s(a) + s(b),
     torch.sub: lambda n, s, a, b: s(a) - s(b),
     torch.mul: lambda n, s, a, b: _times(b, s(a)) + _times(a, s(b)),
     torch.div: _quotient,
@@ -442,11 +400,12 @@ def d(quantity, *coordinates: str):
     Raises:
         ProblemError: A name is not a coordinate of the problem.
     """
-    from ..errors import unknown_name
-
     for name in coordinates:
-        if not isinstance(quantity, Quantity):
+        if isinstance(quantity, (Real, Tensor)):
             return 0.0
+        if not isinstance(quantity, Quantity):
+            raise ProblemError(f"d differentiates a number at every point, got {type(quantity).__name__}; "
+                               "differentiate the components, for example d(v.x, \"t\")")
         if name not in quantity.frame.coordinates:
             raise ProblemError(unknown_name("coordinate", name, quantity.frame.coordinates))
         quantity = quantity.differentiate(name)
@@ -471,15 +430,19 @@ def substitute(quantity, values: dict[str, object]):
             else:
                 args = tuple(visit(a) for a in q.args)
                 kwargs = {k: visit(a) for k, a in q.kwargs.items()}
-                done[id(q)] = _evaluate(q.function, args, kwargs)
+                done[id(q)] = apply(q.function, args, kwargs)
         return done[id(q)]
 
     return visit(quantity)
 
 
 def _evaluate(function, args, kwargs):
-    """A torch function of quantities or, when all of them became numbers, of numbers."""
-    if any(isinstance(a, Quantity) for a in (*args, *kwargs.values())):
-        return apply(function, args, kwargs)
-    numbers = [torch.as_tensor(a, dtype=torch.float64) if isinstance(a, Number) else a for a in args]
-    return float(function(*numbers, **kwargs))
+    """A torch function of numbers (the result is a number) and tensors (a tensor), in float64."""
+    value = function(*map(_exact, args), **kwargs)
+    return value if any(isinstance(a, Tensor) for a in args) else value.item()
+
+
+def _exact(a):
+    if isinstance(a, bool) or (isinstance(a, Tensor) and not a.is_floating_point()):
+        return torch.as_tensor(a)
+    return torch.as_tensor(a, dtype=torch.float64) if isinstance(a, (Real, Tensor)) else a

@@ -7,6 +7,7 @@ All act on quantities and return quantities, so they compose: `div(k * grad(u))`
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from numbers import Real
 
 import torch
 
@@ -100,6 +101,8 @@ def div(v):
 
 def laplacian(q: Quantity):
     """Δq = Σ ∂²q/∂xᵢ² over the space coordinates."""
+    if isinstance(q, Real):
+        return 0.0
     return _sum(d(q, name, name) for name in _space(q))
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..calculus import Frame, IndexSet, Jet, Program, d
-from ..calculus.indices import leibniz
+from ..calculus import Frame, Jet, Program, d
+from ..calculus.indices import MultiIndex
 from .field import Field
 
 
@@ -26,28 +26,17 @@ class Constrained(Field):
         self.network = network
         self.frame = frame
         self.lifts, self.bubbles = tuple(lifts), tuple(bubbles)
-        self._programs: dict[IndexSet, tuple[Program, tuple[tuple[bool, ...], ...]]] = {}
+        self._programs: dict[tuple[MultiIndex, ...], tuple[Program, tuple[tuple[bool, ...], ...]]] = {}
 
-    def _program(self, indices: IndexSet):
-        if indices not in self._programs:
-            outputs, vanish = {}, []
-            for kind, parts in (("G", self.lifts), ("B", self.bubbles)):
-                flags = []
-                for alpha in indices.indices:
-                    names = [n for n, a in zip(self.frame.coordinates, alpha, strict=True) for _ in range(a)]
-                    derivatives = [d(part, *names) for part in parts]
-                    zero = all(isinstance(q, (int, float)) and q == 0 for q in derivatives)
-                    flags.append(zero)
-                    if not zero:
-                        outputs.update({(kind, alpha, c): q for c, q in enumerate(derivatives)})
-                vanish.append(tuple(flags))
-            self._programs[indices] = (Program(outputs), tuple(vanish))
-        return self._programs[indices]
+    def _program(self, alphas: tuple[MultiIndex, ...]):
+        if alphas not in self._programs:
+            self._programs[alphas] = _derivatives(alphas, self.frame, self.lifts, self.bubbles)
+        return self._programs[alphas]
 
     def jet(self, x: Jet) -> Jet:
         inner = self.network.jet(x).dense()
         indices = x.indices
-        program, (no_lift, no_bubble) = self._program(indices)
+        program, (no_lift, no_bubble) = self._program(indices.indices)
         X = x.value
         columns = {key: X[:, self.frame.coordinates.index(key[1])] for key in program.leaves}
         values = dict(zip(program.names, program(columns, X[:, 0]), strict=True))
@@ -55,7 +44,7 @@ class Constrained(Field):
         gather = lambda kind, alpha: torch.stack([values[kind, alpha, c] for c in range(C)], dim=-1)
         B = [None if no_bubble[i] else gather("B", a) for i, a in enumerate(indices.indices)]
         streams = []
-        for i, terms in enumerate(leibniz(indices)):
+        for i, terms in enumerate(indices.leibniz()):
             total: Tensor | None = None if no_lift[i] else gather("G", indices.indices[i])
             for count, b, rest in terms:
                 bubble = B[b]
@@ -65,3 +54,19 @@ class Constrained(Field):
                 total = factor * inner.data[rest] if total is None else torch.addcmul(total, factor, inner.data[rest])
             streams.append(torch.zeros_like(inner.data[0]) if total is None else total)
         return Jet(torch.stack(streams), indices, None, x.tape)
+
+
+def _derivatives(alphas: tuple[MultiIndex, ...], frame: Frame, lifts: Sequence, bubbles: Sequence):
+    """A program for ∂^α of all lifts and bubbles, and for each of both and each α whether it is zero for every unknown."""
+    outputs, vanish = {}, []
+    for kind, parts in (("G", lifts), ("B", bubbles)):
+        flags = []
+        for alpha in alphas:
+            names = [n for n, a in zip(frame.coordinates, alpha, strict=True) for _ in range(a)]
+            derivatives = [d(part, *names) for part in parts]
+            zero = all(isinstance(q, (int, float)) and q == 0 for q in derivatives)
+            flags.append(zero)
+            if not zero:
+                outputs.update({(kind, alpha, c): q for c, q in enumerate(derivatives)})
+        vanish.append(tuple(flags))
+    return Program(outputs), tuple(vanish)

@@ -79,14 +79,20 @@ class Objective(nn.Module):
                 leaves[key] = self.parameters_.value(name, N if copies is not None else None, copies)
         return torch.stack(block.program(leaves, X[:, 0]), dim=1)
 
-    def compile_pass(self) -> None:
+    def compile_pass(self, backend: str = "inductor") -> None:
         """Compiles `values`, the pass that every loss is made of, as one graph without breaks (torch.compile).
+
+        Args:
+            backend: Of torch.compile.
 
         Raises:
             TrainingError: This machine has no compiler that torch can use.
         """
+        X = torch.zeros(1, len(self.problem.coordinates), dtype=self.dtype, device=self.device)
+        for block in self.blocks:                 # fields make their tables here: programs cannot be made while tracing
+            self.engine.derivatives(self.field, X, block.program.requests, self.problem.unknowns)
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
-        self.values = torch.compile(self.values, fullgraph=True, dynamic=False)
+        self.values = torch.compile(self.values, fullgraph=True, dynamic=False, backend=backend)
 
     def _partner(self, block: Block, points: Points) -> Points:
         name, shift = block.partner

@@ -185,7 +185,11 @@ def _probe(setting: Setting, block: Block, N: int = 7) -> None:
             leaves[key] = torch.rand(like.shape, generator=generator, dtype=torch.float64)
     try:
         values = block.program(leaves, like)
+        alone = block.program({key: leaf[:2] for key, leaf in leaves.items()}, like[:2])
     except (RuntimeError, TypeError, ValueError) as error:
         raise ProblemError(f"{where}: the residual fails on {len(points)} points ({error})") from error
-    for value in values:
+    for value, few in zip(values, alone, strict=True):
         check_shape(value, len(points), where)
+        if not torch.allclose(value[:2], few, equal_nan=True):
+            raise ProblemError(f"{where}: the residual at a point depends on the other points (a mean, a norm, random "
+                               "numbers?); an equation is written point by point, and integrals are Integral(…)")

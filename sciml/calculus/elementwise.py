@@ -1,0 +1,107 @@
+"""Torch functions point by point: one name for each, numbers where torch takes tensors only, forward-mode derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_SYNONYMS = {
+    torch.multiply: torch.mul, torch.divide: torch.div, torch.true_divide: torch.div,
+    torch.subtract: torch.sub, torch.negative: torch.neg, torch.absolute: torch.abs,
+    torch.greater: torch.gt, torch.greater_equal: torch.ge, torch.less: torch.lt, torch.less_equal: torch.le,
+    torch.not_equal: torch.ne, torch.clip: torch.clamp, torch.arctan: torch.atan, torch.arctan2: torch.atan2,
+    torch.nn.functional.tanh: torch.tanh, torch.nn.functional.sigmoid: torch.sigmoid,
+    torch.nn.functional.relu: torch.relu, torch.special.expit: torch.sigmoid, torch.special.erf: torch.erf,
+    torch.Tensor.__add__: torch.add, torch.Tensor.__radd__: torch.add, torch.Tensor.__mul__: torch.mul,
+    torch.Tensor.__rmul__: torch.mul, torch.Tensor.__sub__: torch.sub, torch.Tensor.__truediv__: torch.div,
+    torch.Tensor.__pow__: torch.pow,
+}
+REFLECTED = {
+    getattr(torch.Tensor, name): function for name, function in (
+        ("__rsub__", torch.sub), ("__rdiv__", torch.div), ("__rtruediv__", torch.div), ("__rpow__", torch.pow))
+    if hasattr(torch.Tensor, name)
+}
+"""Methods f(a, b) that mean function(b, a)."""
+
+_TENSORS_ONLY = {torch.maximum, torch.minimum, torch.fmax, torch.fmin, torch.atan2, torch.hypot, torch.logaddexp,
+                 torch.heaviside, torch.where, torch.logical_and, torch.logical_or}
+_NUMBER_SECOND = {torch.sub, torch.add, torch.mul, torch.div, torch.lt, torch.le, torch.gt, torch.ge, torch.eq,
+                  torch.ne}
+
+
+def canonical(function):
+    """The one name of a function: methods and synonyms become the function in `torch`."""
+    name = getattr(function, "__name__", "")
+    if getattr(torch.Tensor, name, None) is function and not name.startswith("__"):
+        function = getattr(torch, name, function)
+    return _SYNONYMS.get(function, function)
+
+
+def with_tensors(function, args: Sequence, like: Tensor) -> list:
+    """Arguments with plain numbers turned into tensors where a torch function takes no numbers.
+
+    Two numbers in `torch.where` would be rounded to torch's default dtype, float32.
+    """
+    as_tensor = lambda a: torch.as_tensor(a, dtype=like.dtype, device=like.device)
+    if function in _TENSORS_ONLY:
+        return [as_tensor(a) if isinstance(a, (int, float)) else a for a in args]
+    if function in _NUMBER_SECOND and isinstance(args[0], (int, float)):
+        return [as_tensor(args[0]), *args[1:]]
+    return list(args)
+
+
+@dataclass(frozen=True)
+class ForwardMode:
+    """Directional derivative of an elementwise function: (arguments, tangents) ↦ ∂f·tangents.
+
+    Args:
+        function: What is differentiated.
+        names: Names of the last arguments; the others are positional.
+        positions: Arguments that move, one tangent for each.
+        count: Number of arguments.
+        options: Keyword arguments that stay.
+    """
+
+    function: Any
+    names: tuple[str, ...]
+    positions: tuple[int, ...]
+    count: int
+    options: tuple
+
+    def __call__(self, *values):
+        primals, given = list(values[:self.count]), values[self.count:]
+        like = next(v for v in (*(primals[i] for i in self.positions), *given) if isinstance(v, Tensor))
+        spread = lambda v: v.expand_as(like) if isinstance(v, Tensor) else torch.full_like(like, v)
+        plain = self.count - len(self.names)
+
+        def along(*moving):
+            moved = dict(zip(self.positions, moving, strict=True))
+            arguments = [moved.get(i, value) for i, value in enumerate(primals)]
+            positional = with_tensors(self.function, arguments[:plain], like)
+            named = dict(zip(self.names, arguments[plain:], strict=True))
+            return self.function(*positional, **named, **dict(self.options))
+
+        inputs = tuple(spread(primals[i]) for i in self.positions)
+        return torch.func.jvp(along, inputs, tuple(spread(t) for t in given))[1]
+
+
+def differentiable(derivative: ForwardMode, args: Sequence) -> bool:
+    """Whether torch knows the derivative of the function; some, like Bessel's, give 0 without a word.
+
+    Args:
+        derivative: Its forward mode.
+        args: Arguments, anything at the positions that move.
+    """
+    trial = lambda: torch.full((1,), 0.5, dtype=torch.float64, requires_grad=True)
+    double = lambda a: a.double() if isinstance(a, Tensor) and a.is_floating_point() else a
+    values = [trial() if i in derivative.positions else double(a) for i, a in enumerate(args)]
+    plain = derivative.count - len(derivative.names)
+    with torch.enable_grad():
+        named = dict(zip(derivative.names, values[plain:], strict=True))
+        value = derivative.function(*with_tensors(derivative.function, values[:plain], values[derivative.positions[0]]),
+                                    **named, **dict(derivative.options))
+    return bool(value.requires_grad)
