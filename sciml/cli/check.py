@@ -16,7 +16,7 @@ from ..problem.hard import build
 from ..solution.truth import describe, resolve
 from ..training import make_recipe
 from ..training.solve import split_settings
-from ..training.training import build_field
+from ..objective import build_field
 from .options import add_recipe_arguments, recipe_options, settings
 from .show import console
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from ..errors import ProblemError
 from ..plot import plot_run
 from ..problem import Problem, load_problem
-from ..solution import RunFolder, Solution
-from ..training import load_run, make_recipe, solve
+from ..solution import RunFolder, Solution, load_run
+from ..training import make_recipe, solve
 from ..training.solve import split_settings
 from .options import add_recipe_arguments, recipe_options, settings
 from .show import Progress, console, errors_table
