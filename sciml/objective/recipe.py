@@ -175,12 +175,13 @@ def make_recipe(defaults: Mapping[str, object], given: Mapping[str, object]) -> 
     """
     plain: dict[str, object] = {}
     options: dict[str, dict[str, object]] = {}
-    for source in (defaults, given):
-        source = {k: v for k, v in source.items() if v is not None}
-        if source is given and ("steps" in source) != ("time" in source):
-            plain.pop("time" if "steps" in source else "steps", None)
-        for key, value in source.items():
-            _put(key, value, plain, options)
+    given = {k: v for k, v in given.items() if v is not None}
+    for key, value in defaults.items():
+        _put(key, value, plain, options)
+    if ("steps" in given) != ("time" in given):            # a budget of one kind replaces a default of the other
+        plain.pop("time" if "steps" in given else "steps", None)
+    for key, value in given.items():
+        _put(key, value, plain, options)
     valid = {f.name for f in fields(Recipe)}
     names = valid - {"options"}
     for key in plain:

@@ -19,7 +19,7 @@ from ..errors import NonFiniteError, ProblemError, TrainingError
 from ..metrics import errors
 from ..objective import DTYPES, Recipe, build_objective, place_points, point_count
 from ..objective.diagnose import culprit
-from ..objective.recipe import optimizer_options, sampler_options
+from ..objective.recipe import StagePlan, optimizer_options, sampler_options
 from ..points import Points
 from ..problem import Problem
 from ..sampling import SAMPLERS, Sampler
@@ -81,9 +81,10 @@ class Training:
             if not isinstance(b.region, Points)}
         self._draw_first()
         self.stages = recipe.stages()
-        for self.stage in reversed(range(len(self.stages))):        # a later stage's mistakes must show now, not then
-            self.driver = self._driver()
-        self.step, self.stage_step = 0, 0
+        self.stage, self.step, self.stage_step = 0, 0, 0
+        for plan in self.stages[1:]:                     # a later stage's mistakes must show now, not then
+            self._driver_of(plan)
+        self.driver = self._driver()
         self.seconds, self.stage_start = 0.0, 0.0
         self.stopped = ""
 
@@ -100,7 +101,9 @@ class Training:
         return points if points.names == self.problem.coordinates else points.reorder(self.problem.coordinates)
 
     def _driver(self) -> Driver:
-        plan = self.stages[self.stage]
+        return self._driver_of(self.stages[self.stage])
+
+    def _driver_of(self, plan: StagePlan) -> Driver:
         return build_driver(self.objective, plan.optimizer, optimizer_options(self.recipe, plan.optimizer),
                             self.recipe.schedule, self.recipe.clip, self.recipe.batch, self.generator)
 
@@ -230,8 +233,8 @@ class Training:
         points = {n: {"X": p.X, "weights": p.weights, "normals": p.normals} for n, p in self.objective.points.items()}
         return deepcopy({
             "step": self.step, "stage": self.stage, "stage_step": self.stage_step, "seconds": self.seconds,
-            "stage_start": self.stage_start, "optimizer": self.stages[self.stage].optimizer, "objective": self.objective.state_dict(), "points": points,
-            "driver": self.driver.state_dict(), "generator": self.generator.get_state(),
+            "stage_start": self.stage_start, "optimizer": self.stages[self.stage].optimizer,
+            "objective": self.objective.state_dict(), "points": points, "driver": self.driver.state_dict(), "generator": self.generator.get_state(),
         })
 
     def load_state_dict(self, state: Mapping) -> None:
