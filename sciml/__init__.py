@@ -32,11 +32,11 @@ from .problem import (
     load_problem,
 )
 from .solution import Solution
-from .training import load_solution, solve
+from .training import solve
 
 __all__ = [
     "Ball", "Box", "Condition", "Dirichlet", "Disk", "Domain", "Equation", "Field", "Initial", "Integral", "Interface", "Interval",
     "Neumann", "Normalized", "Observations", "Periodic", "Pin", "Points", "Polygon", "Problem", "ProblemError", "Range",
     "Robin", "SciMLError", "Solution", "TrainingError", "Unknown", "curl", "d", "div", "dot", "grad", "laplacian",
-    "load_problem", "load_solution", "norm", "solve",
+    "load_problem", "norm", "solve",
 ]

@@ -8,6 +8,7 @@ command line prints the sentence and not a traceback.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import fields
 from difflib import get_close_matches
 
 
@@ -21,6 +22,10 @@ class ProblemError(SciMLError, ValueError):
 
 class TrainingError(SciMLError, RuntimeError):
     """A run cannot go on (non-finite numbers, a line search that finds nothing, no memory)."""
+
+
+class NonFiniteError(TrainingError):
+    """A loss or a gradient is NaN or infinite; the parameters are those at which it was computed."""
 
 
 def unknown_name(kind: str, name: str, valid: Iterable[str]) -> str:
@@ -47,3 +52,28 @@ def look_up(kind: str, name: str, table: dict):
     if name not in table:
         raise ProblemError(unknown_name(kind, name, table))
     return table[name]
+
+
+KINDS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
+
+
+def check_types(record, prefix: str = "") -> None:
+    """Every field of a dataclass has the type that it is declared with; whole floats become integers.
+
+    Args:
+        record: An instance whose fields are declared as int, float, str, bool, or one of them or None.
+        prefix: Before the names in the message, e.g. ``"model."``.
+
+    Raises:
+        ProblemError: The first field that has another type.
+    """
+    for f in fields(record):
+        kinds = [k for k in str(f.type).split(" | ") if k != "None"]
+        value = getattr(record, f.name)
+        if not all(k in KINDS for k in kinds) or (value is None and "None" in str(f.type)):
+            continue
+        if kinds == ["int"] and isinstance(value, float) and value.is_integer():
+            object.__setattr__(record, f.name, int(value))
+        elif not isinstance(value, sum((KINDS[k] for k in kinds), ())) or (isinstance(value, bool) and "bool" not in kinds):
+            names = {"int": "a whole number", "float": "a number", "str": "a name", "bool": "True or False"}
+            raise ProblemError(f"{prefix}{f.name}={value!r} must be {' or '.join(names[k] for k in kinds)}")

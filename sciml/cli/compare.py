@@ -14,15 +14,21 @@ from pathlib import Path
 from statistics import median
 
 from rich.table import Table
+from rich.text import Text
 
 from ..errors import ProblemError
 from ..metrics import overall
+from ..objective import Recipe, make_recipe
 from ..plot import plot_comparison
-from ..problem import load_problem
-from ..training import make_recipe, solve
+from ..problem import Problem, load_problem
+from ..solution import Solution
+from ..solution.truth import resolve
+from ..training import Training, solve
 from ..training.solve import split_settings
-from .options import add_recipe_arguments, recipe_options, settings, value_of
-from .show import Progress, console, number
+from .interruption import Interruption
+from .options import add_recipe_arguments, one_process, recipe_options, settings, value_of
+from .show import Progress, console, number, say, succeeded, warn, working
+from .solving import claim_folder
 
 HELP = "the same problem under several choices: a table with spread and a figure"
 
@@ -51,56 +57,69 @@ def choices(entries: list[str]) -> list[dict[str, object]]:
 
 def run(arguments) -> int:
     """Runs `sciml compare`."""
+    one_process()
     if arguments.seeds < 1:
         raise ProblemError(f"--seeds {arguments.seeds} must be at least 1")
     combinations = choices(arguments.vary)
     overrides, dotted = split_settings(settings(arguments.set))
     base = {**recipe_options(arguments), **dotted}
     problem = load_problem(arguments.problem, overrides)
-    for choice in combinations:
-        make_recipe(problem.defaults, {**base, **choice})          # every mistake before the first run
-    out = Path(arguments.out) if arguments.out else _free(problem)
-    rows, runs = [], {}
-    for choice in combinations:
-        label = ", ".join(f"{k}={v}" for k, v in choice.items())
-        found, folders = [], []
-        for seed in range(arguments.seeds):
+    with working("preparing the reference"):
+        truth = resolve(problem)
+    for choice in combinations:                                        # every mistake before the first run
+        Training(problem, make_recipe(problem.defaults, {**base, **choice}), truth=truth)
+    out = Path(arguments.out) if arguments.out else claim_folder(problem, "-compare")
+    found: dict[str, list[Solution]] = {}
+    runs: dict[str, list[Path]] = {}
+    with Interruption() as stop:
+        for choice, seed in product(combinations, range(arguments.seeds)):
+            if stop():
+                break
+            label = ", ".join(f"{k}={v}" for k, v in choice.items())
             folder = out / f"{_safe(label)}-seed{seed}"
-            options = {**base, **choice, "seed": seed}
-            recipe = make_recipe(problem.defaults, options)
-            console().print(f"[bold]{label}[/], seed {seed}")
-            with Progress(problem, recipe, every=30.0) as progress:
-                solution = solve(problem, out=folder, on_report=progress, **recipe.as_dict())
-            errors = solution.relative_l2() or solution.parameter_errors()
-            found.append((overall(errors), solution.seconds, solution.steps, solution.status))
-            folders.append(folder)
-        rows.append((label, found))
-        runs[label] = folders
-    console().print(table(rows))
-    console().print(f"figure {plot_comparison(runs, out / 'comparison.png')}")
+            say(f"{label}, seed {seed}")
+            found.setdefault(label, []).append(
+                _solve(problem, make_recipe(problem.defaults, {**base, **choice, "seed": seed}), folder, stop))
+            runs.setdefault(label, []).append(folder)
+    console().print(table(found))
+    say(f"figure {plot_comparison(runs, out / 'comparison.png')}")
     return 0
 
 
-def _free(problem) -> Path:
-    k = 0
-    while (Path("runs") / f"{problem.source.path.stem}-compare-{k}").exists():
-        k += 1
-    return Path("runs") / f"{problem.source.path.stem}-compare-{k}"
+def _solve(problem: Problem, recipe: Recipe, folder: Path, stop: Interruption) -> Solution:
+    with Progress(problem, recipe, stop) as progress:
+        solution = solve(problem, out=folder, on_report=progress, stop=stop, **recipe.as_dict())
+    if solution.status != "ok":
+        warn(solution.status)
+    return solution
 
 
 def _safe(label: str) -> str:
     return "".join(c if c.isalnum() or c in "-_.=" else "_" for c in label)
 
 
-def table(rows: list[tuple[str, list[tuple[float, float, int, str]]]]) -> Table:
+def score(solution: Solution) -> float:
+    """Mean relative error of the unknowns, or of the parameters that are known; without a reference the loss."""
+    errors = solution.relative_l2() or solution.parameter_errors()
+    value = overall(errors) if errors else solution.loss
+    return float("nan") if value is None else value
+
+
+def table(found: dict[str, list[Solution]]) -> Table:
     """Median, smallest and largest error per choice."""
-    result = Table(box=None, padding=(0, 2))
-    for name in ("choice", "median error", "smallest", "largest", "seconds", "steps", "runs"):
+    result = Table(box=None, padding=(0, 2, 0, 0))
+    first = next(iter(found.values()))[0]
+    what = "error" if first.truth.values or first.parameter_errors() else "loss"
+    for name in ("choice", f"median {what}", "smallest", "largest", "seconds", "steps", "runs"):
         result.add_column(name, justify="left" if name == "choice" else "right")
-    for label, found in rows:
-        errors = [e for e, *_ in found]
-        failed = sum(not (s == "ok" or s.startswith("stopped")) for *_, s in found)
-        result.add_row(label, number(median(errors)), number(min(errors)), number(max(errors)),
-                       f"{median(s for _, s, *_ in found):.1f}", f"{median(n for _, _, n, _ in found):.0f}",
-                       f"{len(found)}" + (f" ({failed} failed)" if failed else ""))
+    for label, solutions in found.items():
+        scores = [score(s) for s in solutions]
+        failed = sum(not succeeded(s.status) for s in solutions)
+        result.add_row(Text(label), number(median(scores)), number(min(scores)), number(max(scores)),
+                       f"{median(s.seconds for s in solutions):.1f}", f"{median(s.steps for s in solutions):.0f}",
+                       f"{len(solutions)}" + (f" ({failed} failed)" if failed else ""))
+    if first.truth.values:
+        nulls = first.null_score()
+        result.caption = Text(f"best constant {number(overall(nulls))}")
+        result.caption_justify = "left"
     return result

@@ -10,6 +10,7 @@ import ast
 import inspect
 
 from rich.table import Table
+from rich.text import Text
 
 from ..calculus import ACTIVATIONS
 from ..errors import look_up
@@ -32,12 +33,27 @@ def first_line(thing) -> str:
 def problems() -> dict[str, str]:
     """Problem files that can be named, with the first line of their docstrings."""
     found: dict[str, str] = {}
-    for folder in search_path()[1:]:
+    for folder in search_path():
         for path in sorted(folder.glob("*.py")):
-            if path.stem not in found and not path.stem.startswith("_"):
-                doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-                found[path.stem] = doc.strip().splitlines()[0] if doc.strip() else ""
+            text = path.read_text(encoding="utf-8", errors="replace")
+            if path.stem in found or path.stem.startswith("_") or "problem" not in text:
+                continue
+            try:
+                tree = ast.parse(text)
+            except (SyntaxError, ValueError) as error:
+                if folder.name == "problems":
+                    found[path.stem] = f"({path} cannot be read: {error})"
+                continue
+            if _defines_problem(tree):
+                doc = (ast.get_docstring(tree) or "").strip()
+                found[path.stem] = doc.splitlines()[0] if doc else ""
     return found
+
+
+def _defines_problem(tree: ast.Module) -> bool:
+    targets = [t for node in tree.body if isinstance(node, ast.Assign) for t in node.targets]
+    targets += [node.target for node in tree.body if isinstance(node, ast.AnnAssign)]
+    return any(isinstance(t, ast.Name) and t.id == "problem" for t in targets)
 
 
 KINDS = {
@@ -63,8 +79,8 @@ def run(arguments) -> int:
         entries = look_up("kind", kind, KINDS)()
         if len(kinds) > 1:
             out.print(f"[bold]{kind}[/]")
-        table = Table(box=None, show_header=False, padding=(0, 2))
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
         for name, text in entries.items():
-            table.add_row(name, text)
+            table.add_row(Text(name), Text(text))
         out.print(table)
     return 0

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 import ast
+import os
+import re
+from math import e, pi
 
 from ..errors import ProblemError
+from ..objective import Recipe
 
 FLAGS = {
     "model": (str, "architecture, e.g. mlp, piratenet"),
@@ -58,21 +62,41 @@ def settings(entries: list[str]) -> dict[str, object]:
     for entry in entries:
         key, sign, text = entry.partition("=")
         if not sign or not key:
-            raise ProblemError(f"--set {entry}: write KEY=VALUE, for example nu=0.02 or model.width=64")
+            raise ProblemError(f"--set {entry}: write KEY=VALUE, for example nu=0.02 or model.width=64; PROBLEM comes "
+                               "before --set")
         found[key.strip()] = value_of(text)
     return found
 
 
 def value_of(text: str):
-    """A Python number, boolean or None from text, else the text itself."""
+    """A Python number, boolean or None from text, formulas of numbers such as 0.01/pi included; else the text itself."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         pass
-    try:
-        from math import e, pi
-
-        return float(eval(compile(ast.parse(text, mode="eval"), "--set", "eval"), {"__builtins__": {}},
-                          {"pi": pi, "e": e})) if set(text) <= set("0123456789.+-*/()epi ") else text
-    except (SyntaxError, NameError, TypeError, ZeroDivisionError):
+    if not re.fullmatch(r"([0-9.+\-*/() ]|pi|e)+", text) or "**" in text:
         return text
+    try:
+        return float(eval(compile(ast.parse(text, mode="eval"), "--set", "eval"), {"__builtins__": {}}, {"pi": pi, "e": e}))
+    except (SyntaxError, TypeError, ZeroDivisionError, OverflowError):
+        return text
+
+
+def one_process() -> None:
+    """Refuses a run by several processes, which would write into one folder.
+
+    Raises:
+        ProblemError: torchrun started more than one.
+    """
+    if os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
+        raise ProblemError(f"{os.environ['WORLD_SIZE']} processes were started (WORLD_SIZE), but this version trains on one "
+                           "device; start it without torchrun, or with --nproc-per-node=1")
+
+
+def recipe_notes(recipe: Recipe) -> list[str]:
+    """What is allowed but costs accuracy."""
+    second = [s.optimizer for s in recipe.stages() if s.optimizer in ("gauss-newton", "lbfgs")]
+    if recipe.dtype == "float32" and second:
+        return [f"{second[0]} in float32 ends at relative errors of about 1e-3: its steps need differences that float32 "
+                "rounds away; use --dtype float64 where accuracy counts"]
+    return []

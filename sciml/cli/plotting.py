@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..plot import animate, export_vtu, plot_run
-from .show import console
+from .show import say, working
 
 HELP = "redraw figures of a run, animate it, export it to VTU"
 
@@ -24,11 +24,13 @@ def add_arguments(parser) -> None:
 def run(arguments) -> int:
     """Runs `sciml plot`."""
     folder = Path(arguments.run_folder)
-    made = list(plot_run(folder))
+    with working("drawing figures"):
+        made = list(plot_run(folder))
     if arguments.animate:
-        made.append(animate(folder))
+        with working("drawing the frames of the animation"):
+            made.append(animate(folder))
     if arguments.vtu:
         made.append(export_vtu(folder, Path(arguments.vtu)))
     for path in made:
-        console().print(str(path))
+        say(str(path))
     return 0

@@ -10,13 +10,13 @@ import inspect
 import time
 from pathlib import Path
 
-from ..errors import ProblemError
+from ..errors import ProblemError, look_up
 from ..problem import load_problem
-from ..references import SOLVERS, recompute, save
+from ..references import SOLVERS, Grid, recompute, save
 from ..references.reference import load_with_origin
 from ..solution.truth import describe, find_data, resolve
 from .options import settings
-from .show import console, number
+from .show import duration, number, say, working
 
 HELP = "recompute a reference and state its accuracy"
 
@@ -31,38 +31,55 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> int:
     """Runs `sciml reference`."""
-    out = console()
     problem = load_problem(arguments.problem, settings(arguments.set))
     reference = problem.reference
     if reference is None:
         raise ProblemError(f"{problem.source.path.name} has no reference; set reference= to a file, formulas or a function")
+    start = time.perf_counter()
     if not isinstance(reference, str):
-        start = time.perf_counter()
-        truth = resolve(problem)
-        out.print(f"{describe(truth)}; {time.perf_counter() - start:.1f} s")
+        if arguments.write:
+            raise ProblemError("--write stores what a solver made; this reference is "
+                               + ("a set of formulas" if isinstance(reference, dict) else "computed by the problem file"))
+        with working("computing the reference"):
+            truth = resolve(problem)
+        say(f"{describe(truth)}; {time.perf_counter() - start:.1f} s")
         return 0
     path = find_data(reference, problem)
     _, origin = load_with_origin(path)
     overrides = problem.source.overrides
-    if not overrides:
-        out.print(f"{path}: recomputing with {origin['solver']}({origin['arguments']}), "
-                  f"{origin['seconds']:.0f} s when it was made")
-        grid, report = recompute(path)
-        for key, value in report.items():
-            out.print(f"{key:24} {number(value) if isinstance(value, float) else value}")
-    else:
-        solver = SOLVERS[origin["solver"]]
-        valid = inspect.signature(solver).parameters
-        unfit = [k for k in overrides if k not in valid]
-        if unfit:
-            raise ProblemError(f"the solver {origin['solver']} has no argument {unfit[0]!r}; it takes {', '.join(valid)}")
-        origin["arguments"].update(overrides)
-        start = time.perf_counter()
-        grid = solver(**origin["arguments"])
+    if overrides:
+        grid = _with_other_constants(origin, overrides)
         origin["seconds"] = time.perf_counter() - start
-        out.print(f"{grid.how}; accuracy {number(grid.accuracy)}, {origin['seconds']:.1f} s")
+        say(f"{grid.how}; accuracy {number(grid.accuracy)}, {origin['seconds']:.1f} s")
+    else:
+        given = ", ".join(f"{k}={v!r}" for k, v in origin["arguments"].items())
+        say(f"{path}: recomputing with {origin['solver']}({given}), {duration(origin['seconds'])} when it was made")
+        with working("computing the reference"):
+            grid, report = recompute(path)
+        say(f"took {duration(report['seconds'])}; self-convergence {number(report['self_convergence'])}, stated in the file "
+            f"{number(report['accuracy'])}")
+        for name, value in report["difference"].items():
+            say(f"{name}: recomputed and stored differ by {number(value)} (relative L2)")
     if arguments.write:
         save(Path(arguments.write), grid, solver=origin["solver"], arguments=origin["arguments"],
              seconds=origin["seconds"])
-        out.print(f"wrote {arguments.write}")
+        say(f"wrote {arguments.write}")
     return 0
+
+
+def _with_other_constants(origin: dict, overrides: dict) -> Grid:
+    """The reference for other constants than the file's; they go into origin["arguments"] too."""
+    solver = look_up("solver", origin["solver"], SOLVERS)
+    valid = inspect.signature(solver).parameters
+    for name in overrides:
+        if name not in valid:
+            raise ProblemError(f"the solver {origin['solver']} has no argument {name!r}; it takes {', '.join(valid)}")
+    origin["arguments"].update(overrides)
+    try:
+        with working("computing the reference"):
+            return solver(**origin["arguments"])
+    except (TypeError, ValueError) as error:
+        if isinstance(error, ProblemError):
+            raise
+        given = ", ".join(f"{k}={v!r}" for k, v in overrides.items())
+        raise ProblemError(f"the solver {origin['solver']} fails with {given}: {error}") from error

@@ -2,122 +2,212 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from ..fields import parameter_count
+from ..objective import Recipe
 from ..problem import Problem
 from ..problem.hard import build
 from ..solution import Solution
-from ..training import Recipe, Report
+from ..training import Report
+from .interruption import Interruption
 
 _console: list[Console] = []
+PATIENCE = 2.0           # seconds without a sign of life
+PLAIN_WIDTH = 80
+CLOSE = 0.9              # an error above this share of the best constant's says that little was learnt
 
 
 def console() -> Console:
     """The console that commands print to."""
-    if not _console or _console[0].file.closed:
-        _console[:] = [Console(highlight=False, soft_wrap=True)]
+    if not _console or _console[0].file is not sys.stdout:
+        _console[:] = [Console(file=sys.stdout, highlight=False, soft_wrap=True, emoji=False)]
     return _console[0]
 
 
-def number(value: float) -> str:
+def say(text: str) -> None:
+    """Plain text that is no markup: names and sentences may contain brackets."""
+    console().print(text, markup=False)
+
+
+def warn(text: str) -> None:
+    """A sentence on stderr."""
+    console().file.flush()
+    print(f"sciml: {text}", file=sys.stderr, flush=True)
+
+
+def number(value: float | None) -> str:
     """A number in three digits."""
+    if value is None:
+        return "unknown"
     return f"{value:.2e}" if value and not 0.01 <= abs(value) < 1000 else f"{value:.4g}"
 
 
+def duration(seconds: float) -> str:
+    """"12 s", "3 min", "2.5 h"."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def wrapped(parts: Sequence[str], width: int, indent: str = "    ") -> str:
+    """Parts two spaces apart, in lines of at most `width` that break between parts only."""
+    lines = [""]
+    for part in parts:
+        joined = f"{lines[-1]}  {part}" if lines[-1].strip() else lines[-1] + part
+        if len(joined) > width and lines[-1].strip():
+            lines.append(indent + part)
+        else:
+            lines[-1] = joined
+    return "\n".join(lines)
+
+
+@contextmanager
+def working(text: str) -> Iterator[None]:
+    """Says what takes time: a spinner on a terminal, else a line once it has taken two seconds."""
+    out = console()
+    if out.is_terminal:
+        with out.status(text):
+            yield
+        return
+    timer = threading.Timer(PATIENCE, lambda: say(f"{text} …"))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 class Progress:
-    """Callback for reports: a table that is redrawn on a terminal, else a line every few seconds.
+    """Callback for reports: a table that is redrawn on a terminal, else a line now and then.
 
     Args:
         problem, recipe: What runs.
-        every: Seconds between plain lines.
+        stop: Whether the user asked to stop.
+        every: Seconds between plain lines, at least; later lines come at every twentieth of the time.
     """
 
-    def __init__(self, problem: Problem, recipe: Recipe, every: float = 5.0):
-        self.problem, self.recipe, self.every = problem, recipe, every
+    def __init__(self, problem: Problem, recipe: Recipe, stop: Interruption, every: float = PATIENCE):
+        self.problem, self.recipe, self.stop, self.every = problem, recipe, stop, every
         self.live: Live | None = None
-        self.printed = -1e9
+        self.printed: float | None = None
+        self.shown = -1
         self.last: Report | None = None
 
     def __enter__(self) -> Progress:
         out = console()
         ansatz = build(self.problem, self.recipe.constraints)
-        left = [b.name for b in self.problem.blocks if b.name not in ansatz.satisfied]
-        out.print(f"[bold]{self.problem.title}[/]")
-        built = f"built in: {', '.join(sorted(ansatz.satisfied))}; " if ansatz.satisfied else ""
-        out.print(f"{self.recipe.model}, {self.recipe.optimizer}, {self.recipe.dtype} on {self.recipe.device}; "
-                  f"{built}trained: {', '.join(dict.fromkeys(left))}")
+        trained = [b.name for b in self.problem.blocks if b.name not in ansatz.satisfied]
+        out.print(Text(self.problem.title, style="bold"))
+        parts = [f"{self.recipe.model}, {self.recipe.optimizer}, {self.recipe.dtype} on {self.recipe.device}"]
+        parts += [f"built in: {', '.join(sorted(ansatz.satisfied))}"] if ansatz.satisfied else []
+        say(wrapped([*parts, f"trained: {', '.join(dict.fromkeys(trained))}"], self.width))
         if out.is_terminal:
-            self.live = Live(console=out, refresh_per_second=4, transient=True)
+            self.live = Live(console=out, refresh_per_second=4, transient=True, get_renderable=self.render)
             self.live.__enter__()
         return self
 
     def __exit__(self, *error) -> None:
         if self.live is not None:
             self.live.__exit__(*error)
-        if self.last is not None:
-            console().print(self.line(self.last))
+        if self.last is not None and self.last.step != self.shown:
+            say(self.line(self.last))
 
     def __call__(self, report: Report) -> None:
         self.last = report
         if self.live is not None:
-            self.live.update(self.table(report))
-        elif time.perf_counter() - self.printed >= self.every:
-            self.printed = time.perf_counter()
-            console().print(self.line(report))
+            return
+        now = time.perf_counter()
+        if self.printed is None or now - self.printed >= max(self.every, report.seconds / 20):
+            self.printed, self.shown = now, report.step
+            say(self.line(report))
+
+    @property
+    def width(self) -> int:
+        """Columns to fill."""
+        return console().width if console().is_terminal else PLAIN_WIDTH
 
     def left(self, report: Report) -> str:
         """Time left, where it can be told."""
+        if self.stop():
+            return "stopping after this step"
+        guesses = []
         if self.recipe.time is not None:
-            return f"{max(self.recipe.time - report.seconds, 0):.0f} s left"
-        total = sum(s.steps or 0 for s in self.recipe.stages())
-        if report.step and total > report.step:
-            return f"about {report.seconds / report.step * (total - report.step):.0f} s left"
-        return ""
+            guesses.append(max(self.recipe.time - report.seconds, 0.0))
+        planned = [s.steps for s in self.recipe.stages()]
+        limits = [sum(planned)] if None not in planned else []
+        limits += [self.recipe.steps] if self.recipe.steps is not None else []
+        if limits and report.step and self.recipe.steps is not None or not guesses:
+            steps_left = max(min(limits, default=0) - report.step, 0)
+            if report.step:
+                guesses.append(report.seconds / report.step * steps_left)
+        return f"{duration(min(guesses))} left" if guesses and min(guesses) > 0 else ""
 
     def line(self, report: Report) -> str:
-        """A report in one line."""
-        parts = [f"step {report.step}", f"{report.seconds:.1f} s", report.stage, f"loss {number(report.loss)}"]
-        parts += [f"{n} {number(v)}" for n, v in report.losses.items()] if len(report.losses) > 1 else []
+        """A report in as few lines as the width allows."""
+        parts = [f"step {report.step}", duration(report.seconds), report.stage, f"loss {number(report.loss)}"]
         parts += [f"error {n} {number(v)}" for n, v in report.errors.items()]
         parts += [f"{n} = {v:.6g}" for n, v in report.parameters.items()]
         left = self.left(report)
-        return "  ".join(parts + ([left] if left else []))
+        parts += [left] if left else []
+        parts += [f"{n} {number(v)}" for n, v in report.losses.items()] if len(report.losses) > 1 else []
+        return wrapped(parts, self.width)
+
+    def render(self) -> Group:
+        """What is live on the terminal."""
+        return Group(Text("starting …") if self.last is None else self.table(self.last))
 
     def table(self, report: Report) -> Table:
         """A report as a table for the terminal."""
-        table = Table(title=f"step {report.step}   {report.seconds:.0f} s   {report.stage}   {self.left(report)}",
-                      title_justify="left", box=None, padding=(0, 2))
-        table.add_column("condition")
-        table.add_column("mean square", justify="right")
-        table.add_column("unknown")
-        table.add_column("relative L2", justify="right")
-        losses = list(report.losses.items())
-        found = [*report.errors.items()]
+        parts = [f"step {report.step}", duration(report.seconds), report.stage, f"loss {number(report.loss)}",
+                 self.left(report)]
+        table = Table(title=Text("   ".join(p for p in parts if p), style="italic"), title_justify="left", box=None,
+                      padding=(0, 2, 0, 0))
+        table.add_column("condition", overflow="ellipsis", no_wrap=True, max_width=32)
+        table.add_column("mean square", justify="right", no_wrap=True)
+        table.add_column("unknown", overflow="ellipsis", no_wrap=True, max_width=16)
+        table.add_column("relative L2", justify="right", no_wrap=True)
+        losses = [(n, number(v)) for n, v in report.losses.items()]
+        found = [(f"{n} = {report.parameters[n]:.6g}" if n in report.parameters else n, number(v))
+                 for n, v in report.errors.items()]
+        found += [(f"{n} = {v:.6g}", "") for n, v in report.parameters.items() if n not in report.errors]
         for i in range(max(len(losses), len(found))):
-            a = (losses[i][0], number(losses[i][1])) if i < len(losses) else ("", "")
-            b = (found[i][0], number(found[i][1])) if i < len(found) else ("", "")
-            table.add_row(*a, *b)
+            row = (*(losses[i] if i < len(losses) else ("", "")), *(found[i] if i < len(found) else ("", "")))
+            table.add_row(*(Text(cell) for cell in row))
         return table
 
 
 def errors_table(solution: Solution) -> None:
-    """Errors against the reference and against the best constant."""
+    """Errors against the reference and against the best constant, found parameters, and what it took."""
     out = console()
     result = solution.result()
     if result["relative_l2"]:
-        table = Table(box=None, padding=(0, 2))
+        table = Table(box=None, padding=(0, 2, 0, 0))
         for name in ("unknown", "relative L2 error", "best constant"):
             table.add_column(name, justify="left" if name == "unknown" else "right")
         for u, e in result["relative_l2"].items():
-            table.add_row(u, number(e), number(result["null_score"][u]))
+            table.add_row(Text(u), number(e), number(result["null_score"][u]))
         out.print(table)
     for name, value in result["parameter_values"].items():
         known = result["parameter_errors"].get(name)
-        out.print(f"{name} = {value:.8g}" + (f"  (relative error {number(known)})" if known is not None else ""))
-    out.print(f"{solution.steps} steps in {solution.seconds:.1f} s, {parameter_count(solution.objective)} parameters, "
-              f"seed {result['seed']}, {result['threads']} threads, {result['dtype']}; reference: {result['reference']}")
+        say(f"{name} = {value:.8g}" + (f"  (relative error {number(known)})" if known is not None else ""))
+    say(f"{solution.steps} steps in {solution.seconds:.1f} s, {parameter_count(solution.objective):,} parameters, "
+        f"seed {result['seed']}, {result['threads']} threads, {result['dtype']}")
+    say(f"reference: {result['reference']}")
+    poor = [u for u, e in result["relative_l2"].items() if not e < CLOSE * result["null_score"][u]]
+    if poor:
+        warn(f"the error of {', '.join(poor)} is no better than that of the best constant: the field has learnt next to "
+             "nothing yet; train longer, or try another optimizer or more points")
+
+
+def succeeded(status: str) -> bool:
+    """Whether a run ended as the user wanted: its budget used, stopped on request, or nothing left to gain."""
+    return status == "ok" or status.startswith(("interrupted", "stopped"))

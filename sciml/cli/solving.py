@@ -3,22 +3,25 @@
     sciml solve problems/burgers.py --time 60
     sciml solve burgers --optimizer adam:2000,lbfgs --set nu=0.02 model.width=64
     sciml solve --resume runs/burgers-0 --time 120
+
+Ctrl-C stops after the step, saves and reports; press it twice to abort at once. --time and --steps of a resumed run count from
+the run's beginning.
 """
 
 from __future__ import annotations
 
-import signal
-import sys
 from pathlib import Path
 
 from ..errors import ProblemError
+from ..objective import make_recipe
 from ..plot import plot_run
 from ..problem import Problem, load_problem
-from ..solution import RunFolder, Solution
-from ..training import load_run, make_recipe, solve
+from ..solution import RunFolder, Solution, load_run
+from ..training import solve
 from ..training.solve import split_settings
-from .options import add_recipe_arguments, recipe_options, settings
-from .show import Progress, console, errors_table
+from .interruption import Interruption
+from .options import add_recipe_arguments, one_process, recipe_notes, recipe_options, settings
+from .show import Progress, errors_table, say, succeeded, warn, working
 
 HELP = "train a problem with its recipe and compare it with its reference"
 
@@ -34,40 +37,45 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> int:
     """Runs `sciml solve`."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    one_process()
     given = recipe_options(arguments)
     entries = settings(arguments.set)
     if arguments.resume:
         problem, options, out = _resumed(arguments, given, entries)
+        recipe = make_recipe({}, options)
     else:
         if not arguments.problem:
             raise ProblemError("name a problem: a path or one of `sciml list problems`")
         overrides, dotted = split_settings(entries)
         problem = load_problem(arguments.problem, overrides)
-        options = {**given, **dotted}
-        out = Path(arguments.out) if arguments.out else free_folder(problem)
-    recipe = make_recipe({} if arguments.resume else problem.defaults, options)
-    with Progress(problem, recipe) as progress:
-        solution = solve(problem, out=out, resume=bool(arguments.resume), on_report=progress, **_plain(recipe))
+        recipe = make_recipe(problem.defaults, {**given, **dotted})
+        out = Path(arguments.out) if arguments.out else claim_folder(problem)
+    for note in recipe_notes(recipe):
+        warn(note)
+    try:
+        with Interruption() as stop, Progress(problem, recipe, stop) as progress:
+            solution = solve(problem, out=out, resume=bool(arguments.resume), on_report=progress, stop=stop,
+                             **recipe.as_dict())
+    except ProblemError:
+        _release(out)
+        raise
     show(solution)
-    figures = [] if arguments.no_figures else plot_run(out)
-    console().print(f"run folder [bold]{out}[/]" + (f", figures {', '.join(f.name for f in figures)}" if figures else ""))
-    return 0 if solution.status == "ok" or solution.status.startswith(("interrupted", "stopped")) else 1
-
-
-def _plain(recipe) -> dict:
-    """Options that rebuild a recipe whatever the problem's defaults are."""
-    return recipe.as_dict()
+    figures = []
+    if not arguments.no_figures and (out / "solution.h5").is_file():
+        with working("drawing figures"):
+            figures = plot_run(out)
+    say(f"run folder {out}" + (f", figures {', '.join(f.name for f in figures)}" if figures else ""))
+    return 0 if succeeded(solution.status) else 1
 
 
 def _resumed(arguments, given: dict, entries: dict) -> tuple[Problem, dict, Path]:
     if arguments.problem or arguments.out:
         raise ProblemError("--resume RUN continues a run folder with its own problem; leave PROBLEM and --out out")
     run_folder = RunFolder(arguments.resume)
-    problem, recipe, _ = load_run(run_folder)
+    problem, recipe, _ = load_run(run_folder, given.get("device"))
     fixed = set(given) - {"time", "steps", "device"}
     if fixed or entries:
-        name = next(iter([*fixed, *entries]))
+        name = next(iter([*sorted(fixed), *entries]))
         raise ProblemError(f"{name} cannot change when a run is resumed; only --time, --steps and --device can")
     options = {**recipe.as_dict(), **given}
     if "steps" in given and "time" not in given:
@@ -77,21 +85,26 @@ def _resumed(arguments, given: dict, entries: dict) -> tuple[Problem, dict, Path
     return problem, options, run_folder.path
 
 
-def _interrupt(signum, frame):
-    raise KeyboardInterrupt
-
-
-def free_folder(problem: Problem, base: str = "runs") -> Path:
-    """The first of runs/NAME-0, runs/NAME-1, … that does not exist."""
-    stem = problem.source.path.stem
+def claim_folder(problem: Problem, label: str = "", base: str = "runs") -> Path:
+    """Makes the first of runs/NAME-0, runs/NAME-1, … that does not exist; two runs started at once get two."""
     k = 0
-    while (Path(base) / f"{stem}-{k}").exists():
-        k += 1
-    return Path(base) / f"{stem}-{k}"
+    while True:
+        folder = Path(base) / f"{problem.source.path.stem}{label}-{k}"
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            k += 1
+
+
+def _release(out: Path) -> None:
+    """Removes the folder of a run that never started."""
+    if out.is_dir() and not any(out.iterdir()):
+        out.rmdir()
 
 
 def show(solution: Solution) -> None:
     """Status, errors and found parameters of a solution."""
     if solution.status != "ok":
-        print(f"sciml: {solution.status}", file=sys.stderr)
+        warn(solution.status)
     errors_table(solution)

@@ -10,7 +10,7 @@ import torch
 from torch import Generator
 
 from ..calculus import ACTIVATIONS
-from ..errors import ProblemError, look_up, unknown_name
+from ..errors import ProblemError, check_types, look_up, unknown_name
 from .field import Field
 from .layers import Embedding, FourierFeatures
 from .networks import NETWORKS, Shape
@@ -40,10 +40,13 @@ class FieldOptions:
     harmonics: int = 1
 
     def __post_init__(self):
+        check_types(self, "model.")
         look_up("activation", self.activation, ACTIVATIONS)
         for name in ("width", "depth", "harmonics"):
             if getattr(self, name) < 1:
                 raise ProblemError(f"model.{name}={getattr(self, name)} must be at least 1")
+        if self.fourier < 0:
+            raise ProblemError(f"model.fourier={self.fourier} must be 0 (none) or a number of features")
 
     @staticmethod
     def from_mapping(options: Mapping[str, object]) -> FieldOptions:

@@ -18,11 +18,12 @@ With fewer residuals than parameters the same steps come from the smaller system
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isfinite
 
 import torch
 from torch import Tensor
 
-from ..errors import ProblemError
+from ..errors import NonFiniteError, ProblemError
 
 
 class GaussNewton(torch.optim.Optimizer):
@@ -78,26 +79,46 @@ class GaussNewton(torch.optim.Optimizer):
 
         Returns:
             The loss |r|² after the step.
+
+        Raises:
+            NonFiniteError: r or J is not finite. Whatever is raised, the parameters are those from before the step.
         """
         group = self.param_groups[0]
         start = [p.detach().clone() for p in group["params"]]
         r, J = linearize()
         before = float(r @ r)
+        if not isfinite(before):
+            raise NonFiniteError("loss")
         normal = _NormalEquations(J)
-        for _ in range(int(group["tries"])):
-            if normal.factor(group["damping"]):
-                velocity = -normal.solve(r)
-                move = velocity + self._acceleration(start, r, J, normal, velocity, residual)
-                self._move(start, move)
-                after = float(residual().square().sum())
-                if after < before:
-                    self.refused = 0
-                    group["damping"] = max(group["damping"] / group["lower"], group["smallest"])
-                    return after
-            group["damping"] = min(group["damping"] * group["raise_"], group["largest"])
-        self._move(start, None)
-        self.refused += 1
-        return before
+        if not isfinite(float(normal.diagonal.sum())):
+            raise NonFiniteError("gradient")
+        accepted = False
+        try:
+            for _ in range(int(group["tries"])):
+                if normal.factor(group["damping"]):
+                    velocity = -normal.solve(r)
+                    move = velocity + self._acceleration(start, r, J, normal, velocity, residual)
+                    self._move(start, move)
+                    after = float(residual().square().sum())
+                    if after < before:
+                        accepted = True
+                        group["damping"] = max(group["damping"] / group["lower"], group["smallest"])
+                        break
+                group["damping"] = min(group["damping"] * group["raise_"], group["largest"])
+        finally:
+            if not accepted:
+                self._move(start, None)
+        self.refused = 0 if accepted else self.refused + 1
+        return after if accepted else before
+
+    def state_dict(self):
+        """Groups with the damping, and the refusals in a row."""
+        return {**super().state_dict(), "refused": self.refused}
+
+    def load_state_dict(self, state_dict):
+        """Restores `state_dict`."""
+        self.refused = int(state_dict["refused"])
+        super().load_state_dict({k: v for k, v in state_dict.items() if k != "refused"})
 
     def _acceleration(self, start, r: Tensor, J: Tensor, normal: _NormalEquations, velocity: Tensor,
                       residual: Callable[[], Tensor]) -> Tensor | float:

@@ -34,16 +34,43 @@ class LBFGS(torch.optim.LBFGS):
     def _position(self) -> Tensor:
         return torch.cat([p.detach().reshape(-1) for g in self.param_groups for p in g["params"]]).clone()
 
+    def _place(self, position: Tensor) -> None:
+        with torch.no_grad():
+            start = 0
+            for group in self.param_groups:
+                for p in group["params"]:
+                    p.copy_(position[start:start + p.numel()].view_as(p))
+                    start += p.numel()
+
     def step(self, closure: Callable[[], Tensor]) -> Tensor:
-        """Up to `max_iter` iterations; sets `stuck` if even steepest descent moves nothing."""
+        """Up to `max_iter` iterations; sets `stuck` if even steepest descent moves nothing.
+
+        Iterations that end where nothing is finite, or that are interrupted, are taken back.
+
+        Returns:
+            The loss before the step.
+        """
         before = self._position()
-        loss = super().step(closure)
         self.stuck = False
-        if torch.equal(before, self._position()):
-            self.forget()
-            self.restarts += 1
-            loss = super().step(closure)
-            self.stuck = bool(torch.equal(before, self._position()))
+        for attempt in (1, 2):
+            loss = self._iterate(closure, before)
+            if not torch.equal(before, self._position()) or not bool(torch.isfinite(loss)):
+                return loss
+            if attempt == 1:
+                self.forget()
+                self.restarts += 1
+        self.stuck = True
+        return loss
+
+    def _iterate(self, closure: Callable[[], Tensor], before: Tensor) -> Tensor:
+        done = False
+        try:
+            loss = torch.as_tensor(super().step(closure))
+            done = bool(torch.isfinite(self._position()).all())
+        finally:
+            if not done:
+                self._place(before)
+                self.forget()
         return loss
 
     def forget(self) -> None:

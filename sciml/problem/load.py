@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from ..errors import ProblemError, SciMLError, unknown_name
+from ..errors import ProblemError, unknown_name
 from .problem import Problem
 
 
@@ -72,25 +72,15 @@ def load_problem(name: str | os.PathLike, overrides: Mapping[str, object] | None
         ProblemError: No such file, the file fails, or it defines no `problem`.
     """
     path = find_problem(name)
-    text = path.read_text(encoding="utf-8")
     overrides = dict(overrides or {})
-    try:
-        tree = ast.parse(text, filename=str(path))
-    except SyntaxError as error:
-        raise ProblemError(f"{path}, line {error.lineno}: {error.msg}") from error
+    text, tree = _parse(path)
     used = _override(tree, overrides)
-    module = ModuleType(f"sciml_problem_{path.stem}")
-    module.__file__ = str(origin or path)
-    try:
-        exec(compile(tree, str(path), "exec"), module.__dict__)
-    except SciMLError as error:
-        raise ProblemError(f"{path.name}: {error}") from error
-    except Exception as error:
-        line = _line_in(path)
-        raise ProblemError(f"{path.name}{line}: {type(error).__name__}: {error}") from error
-    problem = getattr(module, "problem", None)
+    names = _execute(tree, path, origin or path)
+    problem = names.get("problem")
     if not isinstance(problem, Problem):
-        raise ProblemError(f"{path} defines no variable `problem = Problem(…)`")
+        others = [n for n, value in names.items() if isinstance(value, Problem)]
+        what = f"it calls its Problem {others[0]!r}; name it problem" if others else "write `problem = Problem(…)`"
+        raise ProblemError(f"{path} defines no variable `problem`; {what}")
     missing = [k for k in overrides if k not in used and k not in problem.parameters]
     if missing:
         valid = [*problem.parameters, *_constants(ast.parse(text))]
@@ -98,8 +88,11 @@ def load_problem(name: str | os.PathLike, overrides: Mapping[str, object] | None
     given = {k: v for k, v in overrides.items() if k in problem.parameters}
     if given:
         parameters = {**problem.parameters, **given}
-        problem = Problem(problem.domain, problem.unknowns, problem.conditions, parameters, problem.reference,
-                          problem.defaults, problem.title)
+        try:
+            problem = Problem(problem.domain, problem.unknowns, problem.conditions, parameters, problem.reference,
+                              problem.defaults, problem.title)
+        except ProblemError as error:
+            raise ProblemError(f"{path.name}: {error}") from error
     doc = ast.get_docstring(tree) or ""
     object.__setattr__(problem, "source", Source(origin or path, text, doc, overrides))
     if not problem.title:
@@ -107,21 +100,57 @@ def load_problem(name: str | os.PathLike, overrides: Mapping[str, object] | None
     return problem
 
 
+def _parse(path: Path) -> tuple[str, ast.Module]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        return text, ast.parse(text, filename=str(path))
+    except SyntaxError as error:
+        raise ProblemError(f"{path}, line {error.lineno}: {error.msg}") from error
+    except (UnicodeDecodeError, ValueError) as error:
+        raise ProblemError(f"{path} is no Python file ({error})") from error
+    except OSError as error:
+        raise ProblemError(f"{path} cannot be read ({error.strerror})") from error
+
+
+def _execute(tree: ast.Module, path: Path, shown: Path) -> dict[str, object]:
+    """The names that a problem file defines."""
+    module = ModuleType(f"sciml_problem_{path.stem}")
+    module.__file__ = str(shown)
+    before = sys.modules.get(module.__name__)
+    sys.modules[module.__name__] = module                  # as dataclasses and pickle expect while the file runs
+    try:
+        exec(compile(tree, str(path), "exec", dont_inherit=True), module.__dict__)
+    except ProblemError as error:
+        raise ProblemError(f"{path.name}{_line_in(path)}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise ProblemError(f"{path.name}{_line_in(path)}: {type(error).__name__}: {error}") from error
+    finally:
+        if before is None:
+            del sys.modules[module.__name__]
+        else:
+            sys.modules[module.__name__] = before
+    return module.__dict__
+
+
+def _assigned(node: ast.stmt) -> str | None:
+    """Name of a top-level `name = value` or `name: type = value`."""
+    target = node.targets[0] if isinstance(node, ast.Assign) and len(node.targets) == 1 else \
+        node.target if isinstance(node, ast.AnnAssign) and node.value is not None else None
+    return target.id if isinstance(target, ast.Name) and target.id != "problem" else None
+
+
 def _constants(tree: ast.Module) -> list[str]:
-    return [node.targets[0].id for node in tree.body
-            if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)
-            and node.targets[0].id != "problem"]
+    return [name for name in map(_assigned, tree.body) if name is not None]
 
 
 def _override(tree: ast.Module, overrides: Mapping[str, object]) -> set[str]:
     """Replaces the values of top-level constants in place; returns the names found."""
     used = set()
     for node in tree.body:
-        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-            name = node.targets[0].id
-            if name in overrides and name != "problem":
-                node.value = ast.copy_location(ast.Constant(overrides[name]), node.value)
-                used.add(name)
+        name = _assigned(node)
+        if name in overrides and isinstance(node, (ast.Assign, ast.AnnAssign)):
+            node.value = ast.copy_location(ast.Constant(overrides[name]), node)
+            used.add(name)
     ast.fix_missing_locations(tree)
     return used
 

@@ -1,7 +1,8 @@
 """Solutions, their references, and the folders they are kept in."""
 
+from .load import load_run
 from .run import RunFolder
 from .solution import Solution
 from .truth import Truth, resolve
 
-__all__ = ["RunFolder", "Solution", "Truth", "resolve"]
+__all__ = ["RunFolder", "Solution", "Truth", "load_run", "resolve"]

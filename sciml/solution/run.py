@@ -11,9 +11,10 @@ was cut short is left out when it is read.
 
 from __future__ import annotations
 
+import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,21 +33,44 @@ class RunFolder:
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
 
-    def _replace(self, name: str, write) -> Path:
-        """Writes a file through `write(temporary path)` and moves it into place."""
+    def prepare(self) -> None:
+        """Makes the folder, and clears it of the files of an earlier run.
+
+        Raises:
+            ProblemError: The folder holds something else than a run.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise ProblemError(f"{self.path} is a file; name a folder for the run")
+        if self.path.is_dir() and any(self.path.iterdir()) and not (self.path / "config.json").is_file():
+            raise ProblemError(f"{self.path} is not empty and no run folder; name a new folder, or an earlier run to replace")
         self.path.mkdir(parents=True, exist_ok=True)
-        target = self.path / name
+        self.tidy()
+        for name in ("checkpoint.pt", "result.json", "solution.h5", "metrics.jsonl"):
+            (self.path / name).unlink(missing_ok=True)
+        for figure in (self.path / "figures").glob("*.png"):
+            figure.unlink()
+
+    def tidy(self) -> None:
+        """Removes what writes that were killed have left."""
+        for partial in self.path.glob(".*.tmp"):
+            partial.unlink(missing_ok=True)
+
+    def _replace(self, name: str, content: bytes) -> None:
+        """A file, all of it or nothing: written beside its place, and moved there once it is on the disk."""
+        self.path.mkdir(parents=True, exist_ok=True)
         partial = self.path / f".{name}.{os.getpid()}.tmp"
         try:
-            write(partial)
-            os.replace(partial, target)
+            with open(partial, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, self.path / name)
         finally:
             partial.unlink(missing_ok=True)
-        return target
 
     def write_text(self, name: str, text: str) -> None:
         """A text file, all of it or nothing."""
-        self._replace(name, lambda p: p.write_text(text, encoding="utf-8"))
+        self._replace(name, text.encode())
 
     def write_json(self, name: str, content: Mapping) -> None:
         """A JSON file, all of it or nothing."""
@@ -62,25 +86,37 @@ class RunFolder:
         if not path.is_file():
             raise ProblemError(f"{self.path} is no run folder: it has no {name}")
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
             raise ProblemError(f"{path} is damaged ({error}); run the problem again") from error
+        if not isinstance(content, dict):
+            raise ProblemError(f"{path} is damaged (it holds no table of names and values); run the problem again")
+        return content
 
-    def append_metrics(self, report: Mapping) -> None:
-        """One more line of metrics.jsonl."""
+    def append_metrics(self, reports: Sequence[Mapping]) -> None:
+        """More lines of metrics.jsonl; none of them if the disk is full."""
         self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(report, default=_plain) + "\n")
+        path = self.path / "metrics.jsonl"
+        before = path.stat().st_size if path.is_file() else 0
+        try:
+            with open(path, "a", encoding="utf-8") as file:
+                file.write("".join(json.dumps(r, default=_plain) + "\n" for r in reports))
+        except OSError:
+            if path.is_file():
+                os.truncate(path, before)
+            raise
 
     def read_metrics(self) -> list[dict]:
         """The reports so far; lines that were cut short are left out."""
         path = self.path / "metrics.jsonl"
         reports = []
-        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
             try:
-                reports.append(json.loads(line))
-            except json.JSONDecodeError:
+                report = json.loads(line)
+            except ValueError:
                 continue
+            if isinstance(report, dict) and {"step", "seconds", "loss"} <= set(report):
+                reports.append(report)
         return reports
 
     def truncate_metrics(self, step: int) -> None:
@@ -90,7 +126,14 @@ class RunFolder:
 
     def save_checkpoint(self, state: Mapping) -> None:
         """The state of a training, all of it or nothing."""
-        self._replace("checkpoint.pt", lambda p: torch.save(dict(state), p))
+        buffer = io.BytesIO()              # torch's own writer turns a full disk into an error without a reason
+        torch.save(dict(state), buffer)
+        self._replace("checkpoint.pt", buffer.getvalue())
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is a state to resume from."""
+        return (self.path / "checkpoint.pt").is_file()
 
     def load_checkpoint(self, device: str = "cpu") -> dict:
         """The saved state; never executes code from the file.
@@ -110,20 +153,20 @@ class RunFolder:
             raise ProblemError(f"{path} is not a checkpoint of sciml")
         return state
 
-    def write_solution(self, attributes: Mapping[str, object], groups: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-        """solution.h5: groups of arrays and attributes; group names may contain slashes."""
+    def write_solution(self, attributes: Mapping[str, str | Sequence[str]],
+                       groups: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+        """solution.h5: groups of arrays and attributes (text, or sequences of text); group names may contain slashes."""
         import h5py
 
-        def write(path):
-            with h5py.File(path, "w") as file:
-                for key, value in attributes.items():
-                    file.attrs[key] = value
-                for group, arrays in groups.items():
-                    folder = file.require_group(group)
-                    for name, values in arrays.items():
-                        folder.create_dataset(name, data=np.asarray(values))
-
-        self._replace("solution.h5", write)
+        buffer = io.BytesIO()
+        with h5py.File(buffer, "w") as file:
+            for key, value in attributes.items():
+                file.attrs[key] = value if isinstance(value, str) else np.array(list(value), dtype=h5py.string_dtype())
+            for group, arrays in groups.items():
+                folder = file.require_group(group)
+                for name, values in arrays.items():
+                    folder.create_dataset(name, data=np.asarray(values))
+        self._replace("solution.h5", buffer.getvalue())
 
 
 def _plain(value):

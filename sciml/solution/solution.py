@@ -7,7 +7,7 @@ its `status` says why, and its field is the last good one.
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,10 +17,11 @@ from torch import Tensor, nn
 
 from ..errors import ProblemError, unknown_name
 from ..metrics import errors, null_score, overall
-from ..objective import Objective
+from ..objective import Objective, build_objective, place_points
 from ..problem import Problem
+from .load import load_run
 from .run import RunFolder
-from .truth import Truth, describe
+from .truth import Truth, describe, resolve
 
 
 @dataclass(eq=False)
@@ -56,14 +57,47 @@ class Solution:
         return self.objective.parameters_.values()
 
     @property
-    def seconds(self) -> float:
-        """Seconds of training."""
-        return float(self.history[-1]["seconds"]) if self.history else 0.0
+    def steps(self) -> int:
+        """Steps of training behind the field (a run that failed goes back to its last good state)."""
+        return int(self.state.get("step", self.history[-1]["step"] if self.history else 0))
 
     @property
-    def steps(self) -> int:
-        """Steps of training."""
-        return int(self.history[-1]["step"]) if self.history else 0
+    def seconds(self) -> float:
+        """Seconds of training behind the field."""
+        return float(self.state.get("seconds", self.history[-1]["seconds"] if self.history else 0.0))
+
+    @property
+    def loss(self) -> float | None:
+        """L in the last report of the field's steps."""
+        reports = [r for r in self.history if r["step"] <= self.steps]
+        return float(reports[-1]["loss"]) if reports else None
+
+    @classmethod
+    def load(cls, path, device: str | None = None, problem: Problem | None = None,
+             network: nn.Module | None = None) -> Solution:
+        """The solution kept in a run folder; no code is executed but that of the folder's problem file.
+
+        Args:
+            path: The folder.
+            device: Where to evaluate; None: where it was trained.
+            problem, network: Those that were given to `solve`, if they were made in Python.
+
+        Raises:
+            ProblemError: The folder is incomplete or damaged; the sentence says which file and why.
+        """
+        run = RunFolder(path)
+        problem, recipe, config = load_run(run, device, problem)
+        objective, _ = build_objective(problem, recipe, network)
+        state = run.load_checkpoint(recipe.device)
+        try:
+            objective.load_state_dict(state["objective"])
+            place_points(objective, state["points"])
+        except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+            raise ProblemError(f"{run.path}: the checkpoint does not fit its problem and config.json ({error}); if solve "
+                               "was given network=, give it here too") from error
+        ended = (run.path / "result.json").is_file()
+        status = str(run.read_json("result.json").get("status")) if ended else "the run did not end"
+        return cls(problem, objective, resolve(problem), run.read_metrics(), config, status, state)
 
     @torch.no_grad()
     def __call__(self, **coordinates) -> dict[str, np.ndarray]:
@@ -85,8 +119,11 @@ class Solution:
         missing = [n for n in names if n not in coordinates]
         if missing:
             raise ProblemError(f"the coordinate {missing[0]!r} is missing; give all of {', '.join(names)}")
-        arrays = [c.detach().cpu().numpy() if isinstance(c, Tensor) else np.asarray(c, dtype=float)
-                  for c in (coordinates[n] for n in names)]
+        try:
+            arrays = [c.detach().cpu().numpy() if isinstance(c, Tensor) else np.asarray(c, dtype=float)
+                      for c in (coordinates[n] for n in names)]
+        except (TypeError, ValueError) as error:
+            raise ProblemError(f"coordinates must be numbers or arrays of numbers ({error})") from error
         try:
             arrays = np.broadcast_arrays(*arrays)
         except ValueError as error:
@@ -100,7 +137,7 @@ class Solution:
     def predict(self, X: np.ndarray) -> dict[str, np.ndarray]:
         """Values by unknown at points X of shape (N, D), each of shape (N,)."""
         points = torch.as_tensor(X, dtype=self.objective.dtype, device=self.objective.device)
-        parts = [self.field(points[i:i + 65536]) for i in range(0, len(points), 65536)]
+        parts = [self.field(points[i:i + 65536]) for i in range(0, max(len(points), 1), 65536)]
         values = torch.cat(parts).cpu().numpy()
         return {u: values[:, c] for c, u in enumerate(self.problem.unknowns)}
 
@@ -126,7 +163,7 @@ class Solution:
             "status": self.status, "problem": self.problem.title, "relative_l2": errors_,
             "relative_l2_overall": overall(errors_) if errors_ else None, "null_score": self.null_score(),
             "parameter_values": self.parameters, "parameter_errors": self.parameter_errors(),
-            "reference": describe(self.truth), "loss": self.history[-1]["loss"] if self.history else None,
+            "reference": describe(self.truth), "loss": self.loss,
             "seconds": self.seconds, "steps": self.steps, "seed": self.config.get("seed"),
             "device": self.config.get("device"), "dtype": self.config.get("dtype"),
             "threads": torch.get_num_threads(), "parameters": parameters, "versions": versions(),
@@ -135,31 +172,31 @@ class Solution:
     def save(self, path) -> Path:
         """Writes the run folder; returns it."""
         run = RunFolder(path)
+        run.prepare()
         source = getattr(self.problem, "source", None)
         if source is not None:
             run.write_text("problem.py", source.text)
         run.write_json("config.json", self.config)
-        run.write_text("metrics.jsonl", "")
-        for report in self.history:
-            run.append_metrics(report)
+        run.append_metrics(self.history)
         if self.state:
             run.save_checkpoint(self.state)
-        self.write_results(run)
+        self.write_arrays(run)
+        self.write_result(run)
         return run.path
 
-    def write_results(self, run: RunFolder) -> None:
-        """solution.h5 and result.json."""
+    def write_arrays(self, run: RunFolder) -> None:
+        """Writes solution.h5."""
         run.write_solution(*self._arrays())
+
+    def write_result(self, run: RunFolder) -> None:
+        """Writes result.json."""
         run.write_json("result.json", self.result())
 
     def _arrays(self) -> tuple[dict, dict]:
-        import json
-
         truth, names = self.truth, self.problem.coordinates
-        attributes: dict[str, object] = {
-            "layout": "scattered" if truth.axes is None else "grid", "order": json.dumps(list(names)),
-            "problem": self.problem.title, "status": self.status,
-            "parameters_axes": json.dumps(list(self.problem.ranges)),
+        attributes: dict[str, str | Sequence[str]] = {
+            "layout": "scattered" if truth.axes is None else "grid", "order": names,
+            "problem": self.problem.title, "status": self.status, "parameters_axes": tuple(self.problem.ranges),
         }
         if truth.axes is None:
             coordinates = {n: truth.X[:, i] for i, n in enumerate(names)}

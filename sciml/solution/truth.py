@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ import torch
 from ..calculus import Program
 from ..errors import ProblemError, unknown_name
 from ..problem import Problem
+from ..problem.setting import function_name
 from ..references.reference import Grid, load_with_origin
 
 
@@ -61,8 +62,12 @@ def find_data(name: str, problem: Problem) -> Path:
                        + ", ".join(dict.fromkeys(str(p) for p in places)))
 
 
-def resolve(problem: Problem) -> Truth:
+def resolve(problem: Problem, compute: bool = True) -> Truth:
     """The reference of a problem on its points; without one, a grid to draw on.
+
+    Args:
+        problem: Whose reference.
+        compute: Whether a reference that is a function is run, which may take long.
 
     Raises:
         ProblemError: The file is missing, or has other coordinates or unknowns than the problem.
@@ -82,6 +87,8 @@ def resolve(problem: Problem) -> Truth:
     if isinstance(reference, Mapping):
         return _from_formulas(problem, reference)
     if callable(reference):
+        if not compute:
+            return replace(_without(problem), how=f"computed by {function_name(reference, 'a function')}; not run here")
         grid = reference()
         if not isinstance(grid, Grid):
             raise ProblemError(f"reference: the function must return sciml.references.Grid, got {type(grid).__name__}")

@@ -1,7 +1,7 @@
-"""Training: recipes, the loop, and `solve`."""
+"""Training: the loop, and `solve`."""
 
-from .recipe import Recipe, make_recipe
-from .solve import load_run, load_solution, solve
+from ..objective import Recipe, make_recipe
+from .solve import solve
 from .training import Report, Training
 
-__all__ = ["Recipe", "Report", "Training", "load_run", "load_solution", "make_recipe", "solve"]
+__all__ = ["Recipe", "Report", "Training", "make_recipe", "solve"]

@@ -16,6 +16,7 @@ from math import cos, pi
 import torch
 from torch import Generator, Tensor
 
+from ..errors import NonFiniteError
 from ..objective import Objective
 from ..optim import GaussNewton, build_optimizer
 
@@ -37,6 +38,21 @@ class Driver(ABC):
     @abstractmethod
     def step(self, progress: float) -> Tensor:
         """One step; `progress` in [0, 1] is the share of the stage's budget that is used. Returns the loss L."""
+
+    def gradient(self) -> Tensor:
+        """Leaves ∇L in the parameters and returns L."""
+        self.optimizer.zero_grad(set_to_none=True)
+        losses = self.objective.backward()
+        return torch.stack([self.objective.weights[n] * v for n, v in losses.items()]).sum()
+
+    def demand_finite(self, loss: Tensor, norm: Tensor | None = None) -> None:
+        """Raises a `NonFiniteError` before numbers that are not finite reach the parameters."""
+        if not bool(torch.isfinite(loss)):
+            raise NonFiniteError("loss")
+        if norm is None:
+            norm = torch.nn.utils.get_total_norm([p.grad for p in self.objective.trainable if p.grad is not None])
+        if not bool(torch.isfinite(norm)):
+            raise NonFiniteError("gradient")
 
     def redrawn(self) -> None:
         """Called after points changed."""
@@ -87,15 +103,18 @@ class FirstOrder(Driver):
             if rate is not None:
                 group["lr"] = rate * self.factor(progress)
         everything = self.objective.points, self.objective.data
-        if self.batch is not None:
-            self._take_batch()
-        self.optimizer.zero_grad(set_to_none=True)
-        losses = self.objective.backward()
-        self.objective.points, self.objective.data = everything
-        if self.clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.objective.trainable, self.clip)
+        try:
+            if self.batch is not None:
+                self._take_batch()
+            loss = self.gradient()
+            norm = None if self.clip is None else \
+                torch.nn.utils.clip_grad_norm_(self.objective.trainable, self.clip)
+            if self.objective.device.type == "cpu":          # elsewhere this would wait for the device at every step
+                self.demand_finite(loss, norm)
+        finally:
+            self.objective.points, self.objective.data = everything
         self.optimizer.step()
-        return torch.stack([self.objective.weights[n] * v for n, v in losses.items()]).sum()
+        return loss
 
     def _take_batch(self) -> None:
         points, data = dict(self.objective.points), dict(self.objective.data)
@@ -116,12 +135,17 @@ class QuasiNewton(Driver):
     """L-BFGS on fixed points between redraws; one step is up to 20 of its iterations."""
 
     def step(self, progress):
-        def closure() -> Tensor:
-            self.optimizer.zero_grad(set_to_none=True)
-            losses = self.objective.backward()
-            return torch.stack([self.objective.weights[n] * v for n, v in losses.items()]).sum()
+        first = True
 
-        return torch.as_tensor(self.optimizer.step(closure)).detach()
+        def closure() -> Tensor:
+            nonlocal first
+            loss = self.gradient()
+            if first:
+                self.demand_finite(loss)
+            first = False
+            return loss
+
+        return self.optimizer.step(closure).detach()
 
     def redrawn(self):
         self.optimizer.forget()

@@ -5,23 +5,23 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from pathlib import Path
 
+import torch
 from torch import nn
 
 from ..errors import ProblemError, TrainingError
+from ..objective import make_recipe
 from ..problem import Problem, load_problem
 from ..solution import RunFolder, Solution
-from .recipe import Recipe, make_recipe
+from .keeping import Keeper
 from .training import Report, Training
 
 log = logging.getLogger(__name__)
-CHECKPOINT_SECONDS = 10.0
 
 
 def solve(problem: Problem | str | os.PathLike, *, out: str | os.PathLike | None = None, resume: bool = False,
           network: nn.Module | None = None, on_report: Callable[[Report], None] | None = None,
-          set: dict | None = None, **options) -> Solution:
+          set: dict | None = None, stop: Callable[[], str] | None = None, **options) -> Solution:
     """Solves a problem.
 
     Args:
@@ -31,6 +31,7 @@ def solve(problem: Problem | str | os.PathLike, *, out: str | os.PathLike | None
         network: Your own module (N, D) → (N, C) instead of `model`; conditions then stay in the loss.
         on_report: Called with every `Report`.
         set: Constants of the problem file to replace, and dotted options.
+        stop: Asked after each step; a text that is not empty ends the run, and is its reason.
         options: Any option of `Recipe` (`model`, `optimizer`, `sampler`, `time`, `steps`, `seed`, …).
 
     Returns:
@@ -49,14 +50,18 @@ def solve(problem: Problem | str | os.PathLike, *, out: str | os.PathLike | None
     run = None if out is None else RunFolder(out)
     history: list[dict] = []
     if run is not None:
-        history = _open(run, training, overrides, resume)
+        try:
+            history = _open(run, training, resume)
+        except OSError as error:
+            raise ProblemError(f"the run folder {run.path} cannot be written ({error.strerror or error})") from error
     elif resume:
         raise ProblemError("resume=True needs out=, the folder of the run to continue")
-    status, state = _exhaust(training, run, history, on_report)
-    config = config_of(training, overrides)
-    solution = Solution(problem, training.objective, training.truth, history, config, status, state)
+    keeper = Keeper(run, history)
+    status = _exhaust(training, keeper, on_report, stop)
+    config = config_of(training)
+    solution = Solution(problem, training.objective, training.truth, keeper.history, config, status, keeper.state)
     if run is not None:
-        solution.write_results(run)
+        keeper.results(solution)
     return solution
 
 
@@ -65,96 +70,58 @@ def split_settings(settings: dict) -> tuple[dict, dict]:
     return ({k: v for k, v in settings.items() if "." not in k}, {k: v for k, v in settings.items() if "." in k})
 
 
-def config_of(training: Training, overrides: dict) -> dict:
+def config_of(training: Training) -> dict:
     """Content of config.json."""
     source = getattr(training.problem, "source", None)
-    return {**training.recipe.as_dict(), "overrides": overrides,
+    return {**training.recipe.as_dict(), "overrides": dict(source.overrides) if source else {},
             "problem": str(source.path.resolve()) if source else training.problem.title}
 
 
-def _open(run: RunFolder, training: Training, overrides: dict, resume: bool) -> list[dict]:
+def _open(run: RunFolder, training: Training, resume: bool) -> list[dict]:
     """Prepares a run folder; returns the reports so far."""
     if resume:
-        state = run.load_checkpoint(training.recipe.device)
-        try:
-            training.load_state_dict(state)
-        except (RuntimeError, KeyError, ValueError) as error:
-            raise ProblemError(f"{run.path}: the checkpoint does not fit this problem and recipe ({error}); resume with "
-                               "the options of the run's config.json") from error
+        run.tidy()
+        if run.has_checkpoint or not (run.path / "config.json").is_file():
+            _restore(run, training)
         run.truncate_metrics(training.step)
-        run.write_json("config.json", config_of(training, overrides))
+        run.write_json("config.json", config_of(training))
         return run.read_metrics()
+    run.prepare()
     source = getattr(training.problem, "source", None)
     if source is not None:
         run.write_text("problem.py", source.text)
-    run.write_json("config.json", config_of(training, overrides))
-    run.write_text("metrics.jsonl", "")
-    (run.path / "result.json").unlink(missing_ok=True)
+    else:
+        (run.path / "problem.py").unlink(missing_ok=True)
+    run.write_json("config.json", config_of(training))
     return []
 
 
-def _exhaust(training: Training, run: RunFolder | None, history: list[dict],
-             on_report: Callable[[Report], None] | None) -> tuple[str, dict]:
-    """Runs to the end; returns the status and the last good state."""
-    state = training.state_dict()
-    if run is not None:
-        run.save_checkpoint(state)
-    saved, status = training.seconds, "ok"
+def _restore(run: RunFolder, training: Training) -> None:
+    """Puts the training where its checkpoint is. (A run killed before its first checkpoint starts from the beginning.)"""
+    state = run.load_checkpoint(training.recipe.device)
     try:
-        for report in training.run():
-            if history and history[-1]["step"] == report.step:
-                history.pop()
-            elif run is not None:
-                run.append_metrics(report.as_dict())
-            history.append(report.as_dict())
+        training.load_state_dict(state)
+    except (RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+        raise ProblemError(f"{run.path}: the checkpoint does not fit this problem and recipe ({error}); resume with "
+                           "the options of the run's config.json") from error
+
+
+def _exhaust(training: Training, keeper: Keeper, on_report: Callable[[Report], None] | None,
+             stop: Callable[[], str] | None) -> str:
+    """Runs to the end, or back to the last good state; returns the status."""
+    keeper.checkpoint(training, always=True)
+    try:
+        for report in training.run(stop):
+            keeper.report(report.as_dict())
             if on_report is not None:
                 on_report(report)
-            if run is not None and training.seconds - saved >= CHECKPOINT_SECONDS:
-                state = training.state_dict()
-                run.save_checkpoint(state)
-                saved = training.seconds
-        status = training.stopped or "ok"
-    except TrainingError as error:
-        status = str(error)
+            keeper.checkpoint(training)
+        keeper.checkpoint(training, always=True)
+        return training.stopped or "ok"
+    except (TrainingError, torch.OutOfMemoryError) as error:
+        status = str(error).splitlines()[0]
         log.warning("%s", status)
-        training.load_state_dict(state)
-        return status, state
-    except KeyboardInterrupt:
-        status = f"interrupted by the user at step {training.step}"
-        report = training.report()
-        history.append(report.as_dict())
-        if run is not None:
-            run.append_metrics(report.as_dict())
-    state = training.state_dict()
-    if run is not None:
-        run.save_checkpoint(state)
-    return status, state
-
-
-def load_solution(path: str | os.PathLike, device: str | None = None) -> Solution:
-    """The solution kept in a run folder.
-
-    Raises:
-        ProblemError: The folder is incomplete or damaged.
-    """
-    run = RunFolder(path)
-    problem, recipe, config = load_run(run, device)
-    training = Training(problem, recipe)
-    state = run.load_checkpoint(recipe.device)
-    training.load_state_dict(state)
-    result = run.path / "result.json"
-    status = run.read_json("result.json")["status"] if result.is_file() else "the run did not end"
-    return Solution(problem, training.objective, training.truth, run.read_metrics(), config, status, state)
-
-
-def load_run(run: RunFolder, device: str | None = None) -> tuple[Problem, Recipe, dict]:
-    """Problem, recipe and config of a run folder."""
-    config = run.read_json("config.json")
-    path = run.path / "problem.py"
-    if not path.is_file():
-        raise ProblemError(f"{run.path} has no problem.py; only runs of problem files can be loaded")
-    problem = load_problem(path, config.get("overrides", {}), origin=Path(config["problem"]))
-    plain = {k: v for k, v in config.items() if k not in ("overrides", "problem")}
-    if device is not None:
-        plain["device"] = device
-    return problem, Recipe(**plain), config
+    except KeyboardInterrupt:                            # it may have hit in the middle of a step
+        status = "interrupted by the user"
+    training.load_state_dict(keeper.state)
+    return f"{status}; the solution is the state of step {training.step}"

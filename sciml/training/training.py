@@ -7,25 +7,24 @@ restores all of it; `run` yields a `Report` now and then, and `solve` exhausts i
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import torch
 from torch import nn
 
-from ..calculus import ENGINES
-from ..errors import TrainingError
-from ..fields import Constrained, build_network
+from ..errors import NonFiniteError, ProblemError, TrainingError
 from ..metrics import errors
-from ..objective import Objective, TrainableParameters
+from ..objective import DTYPES, Recipe, build_objective, place_points, point_count
+from ..objective.diagnose import culprit
+from ..objective.recipe import StagePlan, optimizer_options, sampler_options
 from ..points import Points
 from ..problem import Problem
-from ..problem.hard import Ansatz, build
-from ..sampling import SAMPLERS
+from ..sampling import SAMPLERS, Sampler
 from ..solution.truth import Truth, resolve
 from .drivers import Driver, build_driver
-from .recipe import DTYPES, Recipe, optimizer_options, sampler_options
 
 
 @dataclass(frozen=True)
@@ -58,19 +57,6 @@ class Report:
         return {**{k: v for k, v in plain.items() if k != "extras"}, **self.extras}
 
 
-def build_field(problem: Problem, recipe: Recipe, ansatz: Ansatz) -> nn.Module:
-    """The field of a recipe: a network, wrapped in the hard constraints."""
-    dtype = DTYPES[recipe.dtype]
-    periods = {problem.coordinates.index(c): p for c, p in ansatz.periods.items()}
-    breaks = {problem.coordinates.index(c): places for c, places in problem.setting.breaks.items()}
-    network = build_network(recipe.model, problem.region.bounds, len(problem.unknowns), recipe.field_options(),
-                            torch.Generator().manual_seed(recipe.seed), dtype, periods, breaks)
-    if ansatz.trivial:
-        return network
-    return Constrained(network, problem.setting.frame, [ansatz.lifts[u] for u in problem.unknowns],
-                       [ansatz.bubbles[u] for u in problem.unknowns])
-
-
 class Training:
     """A run in progress.
 
@@ -78,89 +64,80 @@ class Training:
         problem: What is solved.
         recipe: How.
         network: A module of the user's (N, D) → (N, C) instead of the recipe's model.
+        truth: The reference, if it is at hand.
 
     Raises:
         ProblemError: Anything in the recipe or the reference that does not make sense.
     """
 
-    def __init__(self, problem: Problem, recipe: Recipe, network: nn.Module | None = None):
+    def __init__(self, problem: Problem, recipe: Recipe, network: nn.Module | None = None,
+                 truth: Truth | None = None):
         self.problem, self.recipe = problem, recipe
-        self.truth: Truth = resolve(problem)
-        dtype = DTYPES[recipe.dtype]
-        self.ansatz = build(problem, recipe.constraints if network is None else "soft")
-        blocks = [b for b in problem.blocks if b.name not in self.ansatz.satisfied]
-        if not blocks:
-            blocks = list(problem.blocks)
-        base = build_field(problem, recipe, self.ansatz) if network is None else network.to(dtype)
-        parameters = TrainableParameters(problem.trainable, dtype)
-        engine = None if recipe.engine == "auto" else ENGINES[recipe.engine]
-        self.objective = Objective(problem, base, parameters, blocks, engine, recipe.chunk).to(recipe.device)
-        if recipe.compile:
-            self.objective.compile_pass()
+        self.truth = resolve(problem) if truth is None else truth
+        self.objective, self.ansatz = build_objective(problem, recipe, network)
         self.generator = torch.Generator(device=recipe.device).manual_seed(recipe.seed + 1)
-        self.samplers = {b.name: SAMPLERS[recipe.sampler](**self._sampler_options()) for b in blocks
-                         if not isinstance(b.region, Points)}
-        self._draw_first(blocks, dtype)
+        self.samplers: dict[str, Sampler] = {
+            b.name: SAMPLERS[recipe.sampler](**sampler_options(recipe)) for b in self.objective.blocks
+            if not isinstance(b.region, Points)}
+        self._draw_first()
         self.stages = recipe.stages()
         self.stage, self.step, self.stage_step = 0, 0, 0
+        for plan in self.stages[1:]:                     # a later stage's mistakes must show now, not then
+            self._driver_of(plan)
+        self.driver = self._driver()
         self.seconds, self.stage_start = 0.0, 0.0
-        self.last_loss = float("nan")
-        self.driver: Driver = self._driver()
         self.stopped = ""
 
-    def _sampler_options(self) -> dict:
-        import inspect
+    def _draw_first(self) -> None:
+        dtype = DTYPES[self.recipe.dtype]
+        for b in self.objective.blocks:
+            if b.name in self.samplers:
+                count = point_count(self.problem, self.recipe, b)
+                points = self.samplers[b.name].start(b.region, count, self.generator, dtype)
+                self.objective.points[b.name] = self._ordered(points)
 
-        from ..errors import ProblemError, unknown_name
-
-        options = sampler_options(self.recipe)
-        valid = list(inspect.signature(SAMPLERS[self.recipe.sampler].__init__).parameters)[1:]
-        for name in options:
-            if name not in valid:
-                raise ProblemError(unknown_name(f"option of sampler {self.recipe.sampler}", name, valid))
-        return options
-
-    def _draw_first(self, blocks, dtype) -> None:
-        objective, recipe = self.objective, self.recipe
-        for b in blocks:
-            if isinstance(b.region, Points):
-                objective.points[b.name] = b.region.to(device=recipe.device, dtype=dtype)
-                objective.data[b.name] = {k: v.to(recipe.device, dtype) for k, v in b.data.items()}
-                continue
-            inside = b.region is self.problem.region
-            count = b.count or (recipe.points if inside else recipe.boundary_points or max(recipe.points // 4, 1))
-            objective.points[b.name] = self.samplers[b.name].start(b.region, count, self.generator, dtype)
+    def _ordered(self, points: Points) -> Points:
+        """Points with their columns in the order of the problem's coordinates, whatever that of their region is."""
+        return points if points.names == self.problem.coordinates else points.reorder(self.problem.coordinates)
 
     def _driver(self) -> Driver:
-        plan = self.stages[self.stage]
+        return self._driver_of(self.stages[self.stage])
+
+    def _driver_of(self, plan: StagePlan) -> Driver:
         return build_driver(self.objective, plan.optimizer, optimizer_options(self.recipe, plan.optimizer),
                             self.recipe.schedule, self.recipe.clip, self.recipe.batch, self.generator)
 
     def _progress(self) -> float:
         """Share of the current stage's budget that is used."""
-        shares = [0.0]
         steps = self.stages[self.stage].steps
         if steps:
-            shares.append(self.stage_step / steps)
-        if self.recipe.time is not None and self.stage == len(self.stages) - 1:
-            left = max(self.recipe.time - self.stage_start, 1e-9)
-            shares.append((self.seconds - self.stage_start) / left)
-        return min(max(shares), 1.0)
+            return min(self.stage_step / steps, 1.0)     # of steps alone, so that a resumed run follows the same schedule
+        if self.recipe.time is None:
+            return 0.0
+        left = max(self.recipe.time - self.stage_start, 1e-9)
+        return min((self.seconds - self.stage_start) / left, 1.0)
 
     def _redraw(self) -> None:
         changed = False
         for b in self.objective.blocks:
             sampler = self.samplers.get(b.name)
             if sampler is not None and sampler.every and self.step and self.step % sampler.every == 0:
-                self.objective.points[b.name] = sampler.redraw(
-                    self.objective.points[b.name], b.region, self.generator, self.objective.magnitude(b))
+                points = self.objective.points[b.name]
+                self.objective.points[b.name] = self._ordered(
+                    sampler.redraw(points, b.region, self.generator, self._magnitude(b)))
                 changed = True
         if changed:
             self.driver.redrawn()
 
+    def _magnitude(self, block) -> Callable[[Points], torch.Tensor]:
+        evaluate = self.objective.magnitude(block)
+        return lambda points: evaluate(self._ordered(points))
+
     def finished(self) -> bool:
         """Whether the budget is used up; moves on to the next stage when one is done."""
         if self.recipe.time is not None and self.seconds >= self.recipe.time:
+            return True
+        if self.recipe.steps is not None and self.step >= self.recipe.steps:
             return True
         while self.stages[self.stage].steps is not None and self.stage_step >= self.stages[self.stage].steps:
             if self.stage + 1 == len(self.stages):
@@ -169,43 +146,66 @@ class Training:
             self.driver = self._driver()
         return False
 
-    def run(self) -> Iterator[Report]:
+    def run(self, stop: Callable[[], str] | None = None) -> Iterator[Report]:
         """Trains until the budget is used up; yields a report at the start, every `report` seconds and at the end.
 
+        Args:
+            stop: Asked after each step; a text that is not empty ends the run, and is its reason.
+
         Raises:
-            TrainingError: The loss is not finite; the sentence names condition, step and worst point.
+            TrainingError: A loss or gradient is not finite; the sentence names condition, step and worst point.
         """
-        yield self.report()
+        yield self._finite_report()
         shown = clock = time.perf_counter()
         unseen = 0
-        while not self.finished():
+        while not self.finished() and not self._asked_to_stop(stop):
             self._redraw()
-            loss = self.driver.step(self._progress())
-            self.step += 1
-            self.stage_step += 1
+            loss = self._advance()
             unseen += 1
             now = time.perf_counter()
             self.seconds += now - clock
             clock = now
             due = now - shown >= self.recipe.report
-            if due or unseen % 100 == 0 or self.driver.name in ("gauss-newton", "lbfgs"):
-                self._check(loss)
+            if unseen >= 100:                              # reading the loss waits for the device
+                self._check(float(loss))
+                unseen = 0
             trouble = self.driver.trouble()
             if trouble:
                 self.stopped = f"stopped at step {self.step}: {trouble}"
                 break
             if due:
-                yield self.report()
+                yield self._finite_report()
                 unseen = 0
                 shown = clock = time.perf_counter()
-        self._check(self.objective.residual().square().sum())
-        yield self.report()
+        yield self._finite_report()
 
-    def _check(self, loss) -> None:
-        self.last_loss = float(loss)
-        if not np.isfinite(self.last_loss):
-            raise TrainingError(f"the loss is not finite at step {self.step}: {self.objective.worst()}. Try a smaller "
-                                "learning rate, float64, or check the equation where its functions are undefined")
+    def _asked_to_stop(self, stop: Callable[[], str] | None) -> bool:
+        reason = stop() if stop is not None else ""
+        if reason:
+            self.stopped = f"{reason} at step {self.step}"
+        return bool(reason)
+
+    def _advance(self) -> torch.Tensor:
+        try:
+            loss = self.driver.step(self._progress())
+        except NonFiniteError as error:
+            raise TrainingError(self._sentence(str(error), f"in step {self.step + 1}")) from error
+        self.step += 1
+        self.stage_step += 1
+        return loss
+
+    def _check(self, loss: float) -> None:
+        if not np.isfinite(loss):
+            raise TrainingError(self._sentence("loss", f"after step {self.step}"))
+
+    def _sentence(self, what: str, when: str) -> str:
+        return (f"the {what} is not finite {when}: {culprit(self.objective)}. Try a smaller learning rate, float64, or "
+                "check the equation where its functions are undefined")
+
+    def _finite_report(self) -> Report:
+        report = self.report()
+        self._check(report.loss)
+        return report
 
     @torch.no_grad()
     def predict(self, X: np.ndarray | None = None) -> dict[str, np.ndarray]:
@@ -229,22 +229,23 @@ class Training:
                       parameters, self.driver.extras())
 
     def state_dict(self) -> dict:
-        """Everything that changes: an exact resume needs no more."""
+        """A copy of everything that changes: an exact resume needs no more."""
         points = {n: {"X": p.X, "weights": p.weights, "normals": p.normals} for n, p in self.objective.points.items()}
-        return {
+        return deepcopy({
             "step": self.step, "stage": self.stage, "stage_step": self.stage_step, "seconds": self.seconds,
-            "stage_start": self.stage_start, "objective": self.objective.state_dict(), "points": points,
-            "driver": self.driver.state_dict(), "generator": self.generator.get_state(),
-        }
+            "stage_start": self.stage_start, "optimizer": self.stages[self.stage].optimizer,
+            "objective": self.objective.state_dict(), "points": points, "driver": self.driver.state_dict(), "generator": self.generator.get_state(),
+        })
 
     def load_state_dict(self, state: Mapping) -> None:
         """Restores `state_dict`, including the stage and its optimizer."""
         self.objective.load_state_dict(state["objective"])
-        for name, p in state["points"].items():
-            self.objective.points[name] = Points(p["X"], self.objective.points[name].names, p["weights"], p["normals"])
+        place_points(self.objective, state["points"])
         self.stage, self.step, self.stage_step = state["stage"], state["step"], state["stage_step"]
         self.seconds, self.stage_start = state["seconds"], state["stage_start"]
-        self.stage = min(self.stage, len(self.stages) - 1)
+        if self.stage >= len(self.stages) or state["optimizer"] != self.stages[self.stage].optimizer:
+            raise ProblemError(f"it was in stage {self.stage + 1}, {state['optimizer']}, which the optimizer "
+                               f"{self.recipe.optimizer} does not have")
         self.driver = self._driver()
-        self.driver.load_state_dict(state["driver"])
+        self.driver.load_state_dict(deepcopy(state["driver"]))      # torch's optimizers keep the tensors they are given
         self.generator.set_state(state["generator"].cpu())

@@ -6,14 +6,16 @@ written `model.width=64`, `rad.every=10`, `gauss-newton.damping=1e-3`, `adam.lr=
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 
 import torch
 
-from ..errors import ProblemError, look_up, unknown_name
+from ..errors import ProblemError, check_types, look_up, unknown_name
 from ..fields import NETWORKS, FieldOptions
-from ..optim import optimizer_name
+from ..optim import OPTIMIZERS, build_optimizer, optimizer_name
+from ..optim.build import ALIASES
 from ..sampling import SAMPLERS
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
@@ -78,6 +80,7 @@ class Recipe:
     options: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
     def __post_init__(self):
+        check_types(self)
         look_up("model", self.model, NETWORKS)
         look_up("sampler", self.sampler, SAMPLERS)
         look_up("dtype", self.dtype, DTYPES)
@@ -91,8 +94,15 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ProblemError(f"{name}={value} must be positive")
-        self.stages()
+        if not 0 <= self.seed < 2**63 - 1:
+            raise ProblemError(f"seed={self.seed} must be a number from 0 to 2⁶³ − 2")
+        if not self.report >= 0:
+            raise ProblemError(f"report={self.report} must be a number of seconds")
+        _check_parts(self.options)
+        sampler_options(self)
         self.field_options()
+        for plan in self.stages():
+            _check_optimizer(plan.optimizer, optimizer_options(self, plan.optimizer))
         _check_device(self.device)
 
     def stages(self) -> tuple[StagePlan, ...]:
@@ -131,10 +141,26 @@ class Recipe:
 def _check_device(device: str) -> None:
     try:
         kind = torch.device(device)
-    except RuntimeError as error:
-        raise ProblemError(f"unknown device {device!r}; use cpu, cuda or cuda:0") from error
+    except RuntimeError:
+        kind = None
+    if kind is None or kind.type not in ("cpu", "cuda"):
+        raise ProblemError(f"unknown device {device!r}; use cpu, cuda or cuda:0")
     if kind.type == "cuda" and not torch.cuda.is_available():
         raise ProblemError(f"device={device!r}: this machine has no CUDA device that torch can use; use device=\"cpu\"")
+    if kind.type == "cuda" and (kind.index or 0) >= torch.cuda.device_count():
+        raise ProblemError(f"device={device!r}: this machine has {torch.cuda.device_count()} CUDA devices, counted from "
+                           "cuda:0")
+
+
+def _check_optimizer(name: str, options: Mapping[str, object]) -> None:
+    """Builds the optimizer once on a made-up matrix: its options must make sense before a run, not at its stage."""
+    try:
+        build_optimizer(name, [torch.zeros(2, 2, requires_grad=True)], options)
+    except ProblemError:
+        raise
+    except (TypeError, ValueError, RuntimeError) as error:
+        given = ", ".join(f"{name}.{k}={v}" for k, v in options.items())
+        raise ProblemError(f"{name} does not take {given or 'its default options'}: {error}") from error
 
 
 def make_recipe(defaults: Mapping[str, object], given: Mapping[str, object]) -> Recipe:
@@ -149,18 +175,18 @@ def make_recipe(defaults: Mapping[str, object], given: Mapping[str, object]) -> 
     """
     plain: dict[str, object] = {}
     options: dict[str, dict[str, object]] = {}
-    for source in (defaults, given):
-        source = {k: v for k, v in source.items() if v is not None}
-        if source is given and ("steps" in source) != ("time" in source):
-            plain.pop("time" if "steps" in source else "steps", None)
-        for key, value in source.items():
-            _put(key, value, plain, options)
+    given = {k: v for k, v in given.items() if v is not None}
+    for key, value in defaults.items():
+        _put(key, value, plain, options)
+    if ("steps" in given) != ("time" in given):            # a budget of one kind replaces a default of the other
+        plain.pop("time" if "steps" in given else "steps", None)
+    for key, value in given.items():
+        _put(key, value, plain, options)
     valid = {f.name for f in fields(Recipe)}
     names = valid - {"options"}
     for key in plain:
         if key not in names:
             raise ProblemError(unknown_name("option", key, names))
-    _check_parts(options, plain)
     return Recipe(**plain, options=options)
 
 
@@ -184,26 +210,71 @@ def _put(key: str, value, plain: dict, options: dict) -> None:
         plain[key] = value
 
 
-def _check_parts(options: Mapping[str, Mapping], plain: Mapping[str, object]) -> None:
-    from ..optim.build import ALIASES, OPTIMIZERS
+def _check_parts(options: Mapping[str, Mapping]) -> None:
+    """Part and option names of dotted options, whether this recipe uses the part or not."""
+    for part, entries in options.items():
+        if part in ("model", "sampler"):
+            continue
+        if part in SAMPLERS:
+            kind, valid = "sampler", _arguments(SAMPLERS[part])
+        elif part in OPTIMIZERS or part in ALIASES:
+            kind, valid = "optimizer", _arguments(OPTIMIZERS[optimizer_name(part)])
+        else:
+            names = ["model", "sampler", *SAMPLERS, *OPTIMIZERS, *ALIASES]
+            raise ProblemError(unknown_name("part in a dotted option", part, names))
+        for name in entries:
+            if name not in valid:
+                raise ProblemError(unknown_name(f"option of {kind} {part}", name, valid))
 
-    valid = ["model", "sampler", *SAMPLERS, *OPTIMIZERS, *ALIASES]
-    for part in options:
-        if part not in valid:
-            raise ProblemError(unknown_name("part in a dotted option", part, valid))
+
+def _arguments(cls: type) -> list[str]:
+    """Names that a constructor takes."""
+    return [p for p in inspect.signature(cls).parameters if p not in ("params", "defaults")]
 
 
 def sampler_options(recipe: Recipe) -> dict[str, object]:
-    """Options of the recipe's sampler, by `sampler.…` or by its name."""
-    return {**recipe.options.get("sampler", {}), **recipe.options.get(recipe.sampler, {})}
+    """Options of the recipe's sampler, by `sampler.…` or by its name.
+
+    Raises:
+        ProblemError: It has no such option, or does not take the value.
+    """
+    found = {**recipe.options.get("sampler", {}), **recipe.options.get(recipe.sampler, {})}
+    cls = SAMPLERS[recipe.sampler]
+    for name in found:
+        if name not in _arguments(cls):
+            raise ProblemError(unknown_name(f"option of sampler {recipe.sampler}", name, _arguments(cls)))
+    try:
+        cls(**found)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, ProblemError):
+            raise
+        given = ", ".join(f"{k}={v!r}" for k, v in found.items())
+        raise ProblemError(f"sampler {recipe.sampler} does not take {given}: {error}") from error
+    return found
 
 
 def optimizer_options(recipe: Recipe, name: str) -> dict[str, object]:
     """Options of one optimizer by its name or an alias."""
-    from ..optim.build import ALIASES
-
     found: dict[str, object] = {}
     for part, entries in recipe.options.items():
         if ALIASES.get(part, part) == name:
             found.update(entries)
     return found
+
+
+def recipe_from(config: Mapping[str, object], where: str) -> Recipe:
+    """The recipe that a run's config.json holds.
+
+    Raises:
+        ProblemError: Keys are missing or unknown, or a value makes no sense.
+    """
+    names = {f.name for f in fields(Recipe)}
+    unknown = [k for k in config if k not in names]
+    options = config.get("options", {})
+    if unknown or not isinstance(options, Mapping) or not all(isinstance(v, Mapping) for v in options.values()):
+        what = unknown_name("option", unknown[0], names) if unknown else "options is not a table by part"
+        raise ProblemError(f"{where} is damaged: {what}")
+    try:
+        return Recipe(**config)
+    except ProblemError as error:
+        raise ProblemError(f"{where}: {error}") from error

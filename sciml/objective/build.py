@@ -1,0 +1,97 @@
+"""From a problem and a recipe to an objective: field, unknown parameters, and the blocks that are left to train."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from ..calculus import ENGINES
+from ..errors import ProblemError
+from ..fields import Constrained, build_network
+from ..points import Points
+from ..problem import Block, Problem
+from ..problem.hard import Ansatz, build
+from .objective import Objective
+from .parameters import TrainableParameters
+from .recipe import DTYPES, Recipe
+
+
+def build_field(problem: Problem, recipe: Recipe, ansatz: Ansatz) -> nn.Module:
+    """The field of a recipe: a network, wrapped in the hard constraints."""
+    dtype = DTYPES[recipe.dtype]
+    periods = {problem.coordinates.index(c): p for c, p in ansatz.periods.items()}
+    breaks = {problem.coordinates.index(c): places for c, places in problem.setting.breaks.items()}
+    network = build_network(recipe.model, problem.region.bounds, len(problem.unknowns), recipe.field_options(),
+                            torch.Generator().manual_seed(recipe.seed), dtype, periods, breaks)
+    if ansatz.trivial:
+        return network
+    return Constrained(network, problem.setting.frame, [ansatz.lifts[u] for u in problem.unknowns],
+                       [ansatz.bubbles[u] for u in problem.unknowns])
+
+
+def build_objective(problem: Problem, recipe: Recipe, network: nn.Module | None = None) -> tuple[Objective, Ansatz]:
+    """The objective, on the recipe's device, with the points that are given (not those that are drawn).
+
+    Args:
+        problem: What must hold.
+        recipe: How.
+        network: A module of the user's (N, D) → (N, C) instead of the recipe's model; then nothing is built in.
+    """
+    dtype = DTYPES[recipe.dtype]
+    ansatz = build(problem, recipe.constraints if network is None else "soft")
+    blocks = [b for b in problem.blocks if b.name not in ansatz.satisfied] or list(problem.blocks)
+    base = build_field(problem, recipe, ansatz) if network is None else _own(problem, network, dtype)
+    parameters = TrainableParameters(problem.trainable, dtype)
+    engine = None if recipe.engine == "auto" else ENGINES[recipe.engine]
+    objective = Objective(problem, base, parameters, blocks, engine, recipe.chunk).to(recipe.device)
+    for b in blocks:
+        if isinstance(b.region, Points):
+            objective.points[b.name] = b.region.to(device=recipe.device, dtype=dtype)
+            objective.data[b.name] = {k: v.to(recipe.device, dtype) for k, v in b.data.items()}
+    if recipe.compile:
+        objective.compile_pass()
+    return objective, ansatz
+
+
+def _own(problem: Problem, network: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """The user's module in the recipe's dtype, tried once."""
+    D, C = len(problem.coordinates), len(problem.unknowns)
+    network = network.to(dtype)
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    try:
+        with torch.no_grad():
+            shape = tuple(network(torch.zeros(3, D, dtype=dtype, device=device)).shape)
+    except (RuntimeError, TypeError, IndexError) as error:
+        raise ProblemError(f"network= fails on points of shape (3, {D}), the coordinates "
+                           f"{', '.join(problem.coordinates)}: {error}") from error
+    if shape != (3, C):
+        raise ProblemError(f"network= maps (3, {D}) to {shape}, expected (3, {C}) for the unknowns "
+                           f"{', '.join(problem.unknowns)}")
+    return network
+
+
+def point_count(problem: Problem, recipe: Recipe, block: Block) -> int:
+    """Number of points of a block."""
+    if isinstance(block.region, Points):
+        return len(block.region)
+    inside = block.region is problem.region
+    return block.count or (recipe.points if inside else recipe.boundary_points or max(recipe.points // 4, 1))
+
+
+def place_points(objective: Objective, stored: Mapping[str, Mapping]) -> None:
+    """Puts the points of a checkpoint in place.
+
+    Args:
+        objective: Whose points.
+        stored: By block name: X, weights and normals, columns in the order of the problem's coordinates.
+
+    Raises:
+        ProblemError: The blocks are others.
+    """
+    names = [b.name for b in objective.blocks]
+    if set(stored) != set(names):
+        raise ProblemError(f"it holds points of {', '.join(stored)}, the problem trains {', '.join(names)}")
+    for name, p in stored.items():
+        objective.points[name] = Points(p["X"], objective.problem.coordinates, p["weights"], p["normals"])
