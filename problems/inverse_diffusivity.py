@@ -4,7 +4,7 @@
 
 Given are 200 temperatures at random places and times with Gaussian noise of 1 % of the largest; k = 0.1 made them.
 
-Reference: exact, u = exp(−k π² t) sin πx. The noise moves the k of the best fit, and so what can be reached, by LIMIT.
+Reference: exact, u = exp(−k π² t) sin πx. The noise moves the k of the best fit, and so what can be reached, by 0.3 %.
 """
 from math import pi
 

@@ -4,7 +4,7 @@
     u(x, 0) = h(x) = exp(−(x − π)² / (2 (π/4)²))
 
 Reference: exact, u = h e^(ρt) / (h e^(ρt) + 1 − h) (Krishnapriyan et al. 2021, arXiv:2109.01050). It is periodic in
-its values, but its slope jumps by 3e-3 at the ends, so only values are matched there.
+its values, but its slope jumps at the ends (by 3e-3 at t = 0), so only values are matched there.
 """
 from math import pi
 

@@ -4,7 +4,8 @@
     ∂ψ/∂n = −√(50 − E) ψ at the ends (ψ decays beyond them),   ∫ψ² = 1,   E unknown
 
 V jumps, and ψ″ with it, while ψ and ψ′ are continuous: an `Interface` at each jump says so, and gives the field one
-smooth piece on either side. ψ = 0 at the ends would cost 1e-5 in ψ₂; the condition of decay is exact.
+smooth piece on either side. ψ = 0 at the ends would cost 1e-5 in ψ₂; the condition of decay is exact. The energies are
+bracketed, because so wide a box also holds nearly free states, which a random start falls into.
 
 Reference: transfer matrices on the whole line, accurate to 1e-12; E₁ = 5.942243, E₂ = 22.976755. A state's sign is free.
 """
@@ -32,12 +33,12 @@ def overlap(psi1, psi2):
 problem = Problem(
     domain=Box(x=(-2.5, 2.5)),
     unknowns="psi1 psi2",
-    parameters=dict(E1=Unknown(5.0, bounds=(0, V0)), E2=Unknown(27.0, bounds=(0, V0))),
+    parameters=dict(E1=Unknown(7.0, bounds=(4, 8)), E2=Unknown(19.0, bounds=(18, 28))),
     conditions=[
         Equation(schroedinger),
-        Equation(decay, on="boundary", points=16),
-        Interface(at=dict(x=-edge), psi1=0.0, psi2=0.0),
-        Interface(at=dict(x=edge), psi1=0.0, psi2=0.0),
+        Equation(decay, on="boundary", points=16, weight=1000.0),
+        Interface(at=dict(x=-edge), psi1=0.0, psi2=0.0, weight=1000.0),
+        Interface(at=dict(x=edge), psi1=0.0, psi2=0.0, weight=1000.0),
         Normalized(psi1=1.0, weight=1000.0),
         Normalized(psi2=1.0, weight=1000.0),
         Integral(overlap, weight=1000.0),

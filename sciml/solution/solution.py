@@ -143,7 +143,8 @@ class Solution:
 
     def relative_l2(self) -> dict[str, float]:
         """‖u − u_ref‖/‖u_ref‖ by unknown, for those that have a reference."""
-        return errors(self.predict(self.truth.X), self.truth.values)
+        prediction = self.predict(self.truth.X)
+        return errors(prediction, self.truth.facing(prediction))
 
     def null_score(self) -> dict[str, float]:
         """The same for the best constant."""
@@ -204,12 +205,13 @@ class Solution:
         else:
             coordinates = dict(truth.axes)
             shape = tuple(len(a) for a in truth.axes.values())
+        prediction = self.predict(truth.X)
         groups: dict[str, Mapping[str, np.ndarray]] = {
             "coordinates": coordinates,
-            "prediction": {u: v.reshape(shape) for u, v in self.predict(truth.X).items()},
+            "prediction": {u: v.reshape(shape) for u, v in prediction.items()},
         }
         if truth.values:
-            groups["reference"] = {u: v.reshape(shape) for u, v in truth.values.items()}
+            groups["reference"] = {u: v.reshape(shape) for u, v in truth.facing(prediction).items()}
         for block in self.objective.blocks:
             points = self.objective.points[block.name]
             columns = {n: c.cpu().numpy() for n, c in points.columns().items()}

@@ -17,7 +17,7 @@ import torch
 
 from ..calculus import Program
 from ..errors import ProblemError, unknown_name
-from ..problem import Problem
+from ..problem import Normalized, Problem
 from ..problem.setting import function_name
 from ..references.reference import Grid, load_with_origin
 
@@ -33,6 +33,7 @@ class Truth:
         parameters: Exact values of unknown parameters, where known.
         accuracy: Stated relative accuracy; 0 for formulas.
         how: A sentence on where it comes from.
+        signless: Unknowns whose sign is a convention: eigenfunctions, which only `Normalized` fixes.
     """
 
     X: np.ndarray
@@ -41,6 +42,13 @@ class Truth:
     parameters: dict[str, float] = field(default_factory=dict)
     accuracy: float = 0.0
     how: str = "none"
+    signless: frozenset[str] = frozenset()
+
+    def facing(self, prediction: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The reference's values, with eigenfunctions turned to the sign of a prediction."""
+        turned = {u for u in self.signless & self.values.keys() & prediction.keys()
+                  if float(np.nansum(self.values[u] * prediction[u])) < 0}
+        return {u: -v if u in turned else v for u, v in self.values.items()}
 
 
 def find_data(name: str, problem: Problem) -> Path:
@@ -72,6 +80,11 @@ def resolve(problem: Problem, compute: bool = True) -> Truth:
     Raises:
         ProblemError: The file is missing, or has other coordinates or unknowns than the problem.
     """
+    signless = frozenset(c.unknown for c in problem.conditions if isinstance(c, Normalized))
+    return replace(_resolve(problem), signless=signless)
+
+
+def _resolve(problem: Problem) -> Truth:
     reference = problem.reference
     if reference is None:
         return _without(problem)

@@ -221,7 +221,10 @@ class Training:
         with torch.no_grad():
             losses = {n: float(v) for n, v in self.objective.losses().items()}
         loss = sum(self.objective.weights[n] * v for n, v in losses.items())
-        found = errors(self.predict(), self.truth.values) if self.truth.values else {}
+        found = {}
+        if self.truth.values:
+            prediction = self.predict()
+            found = errors(prediction, self.truth.facing(prediction))
         parameters = self.objective.parameters_.values()
         found.update({n: abs(parameters[n] - exact) / (abs(exact) or 1.0)
                       for n, exact in self.truth.parameters.items() if n in parameters})
