@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..calculus import engine_for
-from ..calculus.engines import Engine
+from ..calculus.engines import Engine, PointwiseReverse, TaylorForward
 from ..calculus.jacobian import taped_jacobian, vmapped_jacobian
 from ..errors import TrainingError
 from ..points import Points
@@ -54,7 +54,7 @@ class Objective(nn.Module):
         return [p for p in self.parameters() if p.requires_grad]
 
     def values(self, block: Block, points: Points, data: Mapping[str, Tensor] | None = None,
-               tape: list | None = None, copies: list | None = None) -> Tensor:
+               tape: list | None = None, copies: list | None = None, engine: Engine | None = None) -> Tensor:
         """Pointwise residual components, shape (N, K).
 
         Args:
@@ -62,10 +62,12 @@ class Objective(nn.Module):
             points: Where.
             data: Measured values at these points.
             tape, copies: Filled for `taped_jacobian`.
+            engine: Instead of the objective's own.
         """
         X = points.X
         requests = block.program.requests
-        leaves = dict(self.engine.derivatives(self.field, X, requests, self.problem.unknowns, tape)) if requests else {}
+        engine = engine or self.engine
+        leaves = dict(engine.derivatives(self.field, X, requests, self.problem.unknowns, tape)) if requests else {}
         N = X.shape[0]
         for key in block.program.leaves:
             kind, name, _ = key
@@ -202,7 +204,7 @@ class Objective(nn.Module):
         return f, J
 
     def _linearized_values(self, block, points, data, parameters) -> tuple[Tensor, Tensor]:
-        if callable(getattr(self.field, "jet", None)):
+        if isinstance(self.engine, TaylorForward):
             tape: list = []
             copies: list = []
             with torch.enable_grad():
@@ -212,7 +214,7 @@ class Objective(nn.Module):
         return self._vmapped(block, points, data)
 
     def _vmapped(self, block, points, data) -> tuple[Tensor, Tensor]:
-        """Values and Jacobian of a field without jets, point by point under `vmap`."""
+        """Values and Jacobian of a field whose pass leaves no tape, point by point under `vmap`."""
         extra = {"normals": points.normals, **{f"data:{k}": v for k, v in data.items()}}
         names = [k for k, v in extra.items() if v is not None]
         width = points.X.shape[1]
@@ -271,4 +273,4 @@ class _Values(nn.Module):
         self.objective, self.block = objective, block
 
     def forward(self, points, data):
-        return self.objective.values(self.block, points, data)
+        return self.objective.values(self.block, points, data, engine=PointwiseReverse())

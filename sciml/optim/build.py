@@ -58,4 +58,9 @@ def build_optimizer(name: str, params: Iterable[Tensor], options: Mapping[str, o
     settings = dict(options)
     if key in LEARNING_RATES:
         settings.setdefault("lr", LEARNING_RATES[key])
-    return cls(params, **settings)
+    try:
+        return cls(params, **settings)
+    except ProblemError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ProblemError(f"{key}: {error}") from error

@@ -1,0 +1,296 @@
+"""The objective's views (losses, residual vector, Jacobian, gradient) agree with each other and with autograd."""
+
+import math
+
+import pytest
+import torch
+
+from sciml import (
+    Box,
+    Dirichlet,
+    Disk,
+    Equation,
+    Initial,
+    Integral,
+    Neumann,
+    Normalized,
+    Observations,
+    Periodic,
+    Pin,
+    Points,
+    Problem,
+    ProblemError,
+    Range,
+    Robin,
+    Unknown,
+    laplacian,
+)
+from sciml.calculus import ENGINES
+from sciml.fields import FieldOptions, build_network
+from sciml.objective import Objective, TrainableParameters
+
+# float64 rounding of sums of a few dozen rows with second derivatives of size 10
+TOLERANCE = 1e-10
+
+
+def heat():
+    return Problem(domain=Box(x=(0, 1), t=(0, 1)), unknowns="u",
+                   conditions=[Equation(lambda u: u.t - u.xx + u**2), Initial(u=lambda x: torch.sin(x), weight=3.0),
+                               Dirichlet(u=0.0, on=["x-", "x+"])])
+
+
+def periodic():
+    return Problem(domain=Box(x=(0, 1), t=(0, 1)), unknowns="u v",
+                   conditions=[Equation(lambda u, v: {"a": u.t + v * u.x, "b": v.t - u.xx}),
+                               Periodic(on="x", derivatives=2), Initial(u=1.0, v=0.0)])
+
+
+def eigen():
+    return Problem(domain=Box(x=(0, 1), y=(0, 1)), unknowns="psi", parameters=dict(E=Unknown(3.0)),
+                   conditions=[Equation(lambda psi, E: laplacian(psi) + E * psi), Normalized(psi=1.0, points=16),
+                               Integral(lambda psi, x: x * psi**3, equals=0.2, over="x", points=4, groups=3),
+                               Dirichlet(psi=0.0)])
+
+
+def inverse():
+    return Problem(domain=Box(x=(0, 1), t=(0, 1)), unknowns="u",
+                   parameters=dict(nu=Unknown(0.3, bounds=(0.1, 0.9)), k=Unknown(-1.0), s=Range(1, 2)),
+                   conditions=[Equation(lambda u, nu, k, s: u.t - nu * u.xx + s * torch.exp(k * u)),
+                               Initial(u=lambda x, k: k * x),
+                               Observations(at=dict(x=[0.1, 0.5, 0.9], t=[0.2, 0.4, 0.6], s=[1.5] * 3), u=[1.0, 2.0, 3.0]),
+                               Pin(at=dict(x=0.0, t=0.0, s=1.0), u=0.0)])
+
+
+def disk():
+    return Problem(domain=Disk((0, 0), 1.0), unknowns="u v",
+                   conditions=[Equation(lambda u, v, x: (laplacian(u) - x, laplacian(v) * u)), Neumann(u=lambda x, y: x * y),
+                               Robin(v=1.0, alpha=2.0, beta=lambda x: 1 + x * x),
+                               Equation(lambda u, v, normal: normal.x * u.y - normal.y * v.x, on="boundary", name="shear")])
+
+
+PROBLEMS = {"each": heat, "difference": periodic, "integral": eigen, "unknown parameters and data": inverse,
+            "normals": disk}
+
+
+class Plain(torch.nn.Module):
+    """A user's module that knows nothing of jets."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = torch.nn.Sequential(torch.nn.Linear(inputs, 4), torch.nn.Tanh(), torch.nn.Linear(4, outputs))
+        self.gain = torch.nn.Parameter(torch.tensor(1.3))
+        self.frozen = torch.nn.Parameter(torch.tensor(0.7), requires_grad=False)
+
+    def forward(self, X):
+        return self.layers(X * self.gain) * self.frozen + X.sum(1, keepdim=True) ** 3
+
+
+def objective_of(problem, chunk=4096, field=None, engine=None, dtype=torch.float64, device="cpu", n=9):
+    generator = torch.Generator().manual_seed(0)
+    if field is None:
+        field = build_network("mlp", problem.region.bounds, len(problem.unknowns), FieldOptions(width=4, depth=2),
+                              generator, dtype)
+    parameters = TrainableParameters(problem.trainable, dtype)
+    objective = Objective(problem, field, parameters, list(problem.blocks), engine, chunk).to(device)
+    for block in problem.blocks:
+        points = block.region if isinstance(block.region, Points) else block.region.sample(n, generator=generator)
+        objective.points[block.name] = points.to(device, dtype)
+        objective.data[block.name] = {k: v.to(device, dtype) for k, v in block.data.items()}
+    return objective
+
+
+def with_plain_module(make, **options):
+    problem = make()
+    field = Plain(len(problem.coordinates), len(problem.unknowns)).double()
+    return objective_of(problem, field=field, **options)
+
+
+def autograd_jacobian(objective):
+    rows = torch.cat([objective._factor(b) * objective.rows(b, p, data).reshape(-1)
+                      for b in objective.blocks for p, data in objective.chunks(b)])
+    parameters = objective.trainable
+    J = []
+    for r in rows:
+        grads = torch.autograd.grad(r, parameters, retain_graph=True, allow_unused=True)
+        J.append(torch.cat([torch.zeros_like(p).reshape(-1) if g is None else g.reshape(-1)
+                            for p, g in zip(parameters, grads, strict=True)]))
+    return rows.detach(), torch.stack(J)
+
+
+def assert_close(have, want, tolerance=TOLERANCE):
+    scale = 1 + float(want.abs().max())
+    torch.testing.assert_close(have, want, rtol=0, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS.keys())
+def test_the_loss_is_the_weighted_sum_of_block_losses_and_the_square_of_the_residual(make, device):
+    objective = objective_of(make(), device=device)
+    r, losses = objective.residual(), objective.losses()
+    loss = objective.loss()
+    assert_close(r @ r, loss.detach())
+    assert_close(sum(objective.weights[n] * v for n, v in losses.items()).detach(), loss.detach())
+    start = 0
+    for block in objective.blocks:
+        rows = objective.row_count(block) * len(block.components)
+        part = r[start:start + rows] @ r[start:start + rows]
+        assert_close(part, objective.weights[block.name] * losses[block.name].detach())
+        start += rows
+    assert start == len(r)
+
+
+@pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS.keys())
+def test_linearize_gives_the_residual_and_the_jacobian_of_autograd(make, device):
+    objective = objective_of(make(), device=device)
+    r, J = objective.linearize()
+    rows, want = autograd_jacobian(objective)
+    assert_close(r, rows)
+    assert_close(J, want)
+    assert_close(r, objective.residual())
+    assert not r.requires_grad and not J.requires_grad
+
+
+@pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS.keys())
+def test_a_module_without_jets_has_the_jacobian_of_autograd(make, device):
+    objective = with_plain_module(make, device=device)
+    assert objective.engine is ENGINES["nested"]
+    r, J = objective.linearize()
+    rows, want = autograd_jacobian(objective)
+    assert J.shape[1] == sum(p.numel() for p in objective.trainable)
+    assert_close(r, rows)
+    assert_close(J, want)
+
+
+@pytest.mark.parametrize("make", [heat, disk])
+def test_the_engine_does_not_change_residual_or_jacobian(make):
+    taylor, nested = objective_of(make()), objective_of(make(), engine=ENGINES["nested"])
+    for a, b in zip(nested.linearize(), taylor.linearize(), strict=True):
+        assert_close(a, b)
+
+
+@pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS.keys())
+@pytest.mark.parametrize("build", [lambda make, **o: objective_of(make(), **o), with_plain_module], ids=["jets", "plain"])
+def test_the_chunk_size_changes_nothing(make, build):
+    whole, pieces = build(make), build(make, chunk=4)
+    assert_close(pieces.loss().detach(), whole.loss().detach())
+    assert_close(pieces.residual(), whole.residual())
+    for a, b in zip(pieces.linearize(), whole.linearize(), strict=True):
+        assert_close(a, b)
+
+
+@pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS.keys())
+@pytest.mark.parametrize("chunk", [4, 4096])
+def test_backward_accumulates_the_gradient_of_the_loss(make, chunk):
+    objective = objective_of(make(), chunk=chunk)
+    want = torch.autograd.grad(objective.loss(), objective.trainable, allow_unused=True)
+    losses = objective.backward()
+    for p, g in zip(objective.trainable, want, strict=True):
+        assert_close(torch.zeros_like(p) if p.grad is None else p.grad, torch.zeros_like(p) if g is None else g)
+    for name, value in objective.losses().items():
+        assert_close(losses[name], value.detach())
+    r, J = objective.linearize()
+    flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in objective.trainable])
+    assert_close(2 * J.T @ r, flat)
+
+
+def test_the_jacobian_agrees_with_finite_differences():
+    objective = objective_of(inverse())
+    _, J = objective.linearize()
+    direction = torch.randn(J.shape[1], generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    start = torch.nn.utils.parameters_to_vector(objective.trainable).detach()
+    eps, moved = 1e-5, []
+    for sign in (1, -1):
+        torch.nn.utils.vector_to_parameters(start + sign * eps * direction, objective.trainable)
+        moved.append(objective.residual())
+    # central differences: O(ε²) = 1e-10 times third derivatives, plus rounding 1e-16/ε
+    assert_close(J @ direction, (moved[0] - moved[1]) / (2 * eps), 1e-7)
+
+
+def test_weights_scale_losses_and_squares_of_rows():
+    objective = objective_of(heat())
+    before, r, (_, J) = objective.losses(), objective.residual(), objective.linearize()
+    objective.weights["equation"] = 4.0
+    assert_close(objective.losses()["equation"].detach(), before["equation"].detach())
+    assert_close(objective.residual()[:9], 2 * r[:9])
+    assert_close(objective.linearize()[1][:9], 2 * J[:9])
+    assert objective.weights["initial"] == 3.0
+
+
+def test_integrals_of_a_known_field_are_exact():
+    class Sine(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = torch.nn.Parameter(torch.tensor(1.0, dtype=torch.float64))
+
+        def forward(self, X):
+            return self.a * 2 * torch.sin(math.pi * X[:, :1]) * torch.sin(math.pi * X[:, 1:])
+
+    problem = Problem(domain=Box(x=(0, 1), y=(0, 1)), unknowns="psi",
+                      conditions=[Normalized(psi=1.0, points=400),
+                                  Integral(lambda psi, y: psi / torch.sin(math.pi * y), equals=4 / math.pi, over="x",
+                                           points=20, groups=5)])
+    r = objective_of(problem, field=Sine()).residual()
+    assert len(r) == 6 and float(r.abs().max()) < 1e-12       # 20 Gauss nodes per axis
+
+
+def test_periodic_rows_are_differences_of_opposite_faces():
+    objective = objective_of(periodic())
+    block = next(b for b in objective.blocks if b.combine == "difference")
+    points = objective.points[block.name]
+    rows = objective.rows(block, points)
+    assert rows.shape == (9, 6)                               # u, u_x, u_xx, v, v_x, v_xx
+    left, right = points.X.clone(), points.X.clone()
+    right[:, 0] = 1.0
+    field = objective.field
+    assert_close(rows[:, 0].detach(), (field(left) - field(right))[:, 0].detach())
+
+
+def test_the_worst_point_is_named_with_its_condition():
+    objective = objective_of(heat())
+    objective.points["dirichlet"].X[3] = torch.tensor([1.0, 0.123], dtype=torch.float64)
+    with torch.no_grad():
+        objective.field.last.bias.fill_(1e3)                  # u ≈ 1000: the equation's u² dominates
+    assert objective.worst().startswith("condition 'equation' at x=")
+    objective.points["dirichlet"].X[3, 1] = math.nan
+    sentence = objective.worst()
+    assert "condition 'dirichlet' at x=1, t=nan" in sentence and "nan" in sentence
+    only = objective_of(eigen())
+    only.blocks = [b for b in only.blocks if b.combine == "integral"][:1]
+    assert "at its integral" in only.worst()
+
+
+def test_magnitude_is_the_norm_over_components_at_any_points(generator):
+    objective = objective_of(periodic(), chunk=4)
+    block = objective.blocks[0]
+    points = block.region.sample(11, generator=generator)
+    want = objective.values(block, points).detach().square().sum(1).sqrt()
+    assert_close(objective.magnitude(block)(points), want)
+
+
+@pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS.keys())
+def test_float32_stays_float32_and_agrees_to_its_precision(make, device):
+    half, full = objective_of(make(), dtype=torch.float32, device=device), objective_of(make(), device=device)
+    full.load_state_dict(half.state_dict())
+    full.points = {name: points.to(torch.float64) for name, points in half.points.items()}
+    r, J = half.linearize()
+    assert r.dtype == J.dtype == torch.float32 and half.loss().dtype == torch.float32
+    R, K = full.linearize()
+    # 1e-7 per operation, a few hundred operations, second derivatives
+    assert_close(r.double(), R, 2e-4)
+    assert_close(J.double(), K, 2e-4)
+
+
+def test_bounded_parameters_stay_inside_their_bounds_and_start_where_asked():
+    parameters = TrainableParameters({"nu": Unknown(0.3, bounds=(0.1, 0.9)), "k": Unknown(-2.0)})
+    assert parameters.values() == pytest.approx({"nu": 0.3, "k": -2.0}, rel=1e-14)
+    with torch.no_grad():
+        parameters.raw["nu"].fill_(50.0)
+    assert parameters.values()["nu"] <= 0.9
+
+
+@pytest.mark.parametrize("residual", [lambda u: u.x - u.std(), lambda u: u.x + torch.softmax(u, 0),
+                                      lambda u: u.x + torch.rand_like(u), lambda u: u.x - torch.roll(u, 1),
+                                      lambda u: u.x - torch.linalg.norm(u)])
+def test_a_residual_that_mixes_points_is_refused_when_the_problem_is_built(residual):
+    with pytest.raises(ProblemError, match="'equation': the residual at a point depends on the other points"):
+        Problem(domain=Box(x=(0, 1)), unknowns="u", conditions=[Equation(residual)])
