@@ -14,7 +14,7 @@ problem = Problem(
 )
 
 
-def main(steps: int = 25) -> float:
+def main(steps: int = 80) -> float:
     """Relative L2 error over x and k."""
     solution = solve(problem, steps=steps, points=400, sampler="sobol", model=dict(width=10, depth=2))
     for k in (1.0, 2.0, 4.0):
