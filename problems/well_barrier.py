@@ -6,7 +6,8 @@
 V jumps, and ψ″ with it, while ψ and ψ′ are continuous: an `Interface` at each jump says so. It gives the field one
 smooth piece for each of the three parts of the box; a network that is smooth across the jumps is stuck near 1e-4.
 
-Reference: transfer matrices, accurate to 1e-12; E₁ = 25.059686, E₂ = 41.633531. A state's sign is free.
+Reference: transfer matrices, accurate to 1e-12; E₁ = 25.059686, E₂ = 41.633531. A state's sign is free, and
+errors are taken with the nearer one.
 """
 import torch
 
