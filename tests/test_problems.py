@@ -13,6 +13,7 @@ from sciml import Box, Dirichlet, Equation, Initial, Normalized, Periodic, Probl
 from sciml.calculus import Program, d
 from sciml.points import Points
 from sciml.problem.hard import build
+from sciml.references import compute
 from sciml.solution.truth import resolve
 from sciml.training import Training, make_recipe
 
@@ -305,3 +306,15 @@ def test_an_eigenfunction_has_no_sign_of_its_own():
     assert (turned["psi1"] == -psi1).all() and (turned["psi2"] == psi2).all()
     assert resolve(PROBLEMS["heat"]).signless == frozenset()
     assert [c.unknown for c in problem.conditions if isinstance(c, Normalized)] == ["psi1", "psi2"]
+
+
+def test_a_reference_may_be_a_function_that_is_run_on_demand():
+    def well():
+        return compute("well_infinite", {"points": 41, "count": 2})
+
+    problem = PROBLEMS["well_infinite"]
+    computed = Problem(problem.domain, problem.unknowns, problem.conditions, problem.parameters, well)
+    truth = resolve(computed)
+    assert set(truth.values) == {"psi1", "psi2"} and truth.signless == {"psi1", "psi2"}
+    assert truth.parameters["E1"] == pytest.approx(np.pi**2, rel=1e-12)
+    assert not resolve(computed, compute=False).values
