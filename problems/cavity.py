@@ -6,8 +6,8 @@
 The lid's speed jumps at the two upper corners, where p is infinite; no smooth field can take these values, so the
 walls stay in the loss. A corner belongs to the lid.
 
-Reference: spectral Galerkin with the corner singularities removed, accurate to 6e-6 in u and v, and to 3e-5 in p outside
-r < 0.1 of the lid's corners.
+Reference: spectral Galerkin with the corner singularities removed, accurate to 6e-6 in u and v, and to 3e-5 in p
+outside r < 0.1 of the lid's corners.
 """
 from sciml import Box, Dirichlet, Equation, Pin, Problem, laplacian
 

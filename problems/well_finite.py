@@ -7,7 +7,8 @@ V jumps, and ψ″ with it, while ψ and ψ′ are continuous: an `Interface` at
 smooth piece on either side. ψ = 0 at the ends would cost 1e-5 in ψ₂; the condition of decay is exact. The energies are
 bracketed, because so wide a box also holds nearly free states, which a random start falls into.
 
-Reference: transfer matrices on the whole line, accurate to 1e-12; E₁ = 5.942243, E₂ = 22.976755. A state's sign is free.
+Reference: transfer matrices on the whole line, accurate to 1e-12; E₁ = 5.942243, E₂ = 22.976755. A state's sign is
+free, and errors are taken with the nearer one.
 """
 import torch
 

@@ -21,7 +21,7 @@ from .problem import Problem
 from .setting import Range, Setting, Unknown
 
 __all__ = [
-    "Block", "Condition", "Dirichlet", "Equation", "HardData", "Initial", "Integral", "Interface", "Neumann", "Normalized",
-    "Observations", "Periodic", "Pin", "Problem", "Range", "Robin", "Setting", "Unknown", "find_problem",
-    "load_problem", "search_path",
+    "Block", "Condition", "Dirichlet", "Equation", "HardData", "Initial", "Integral", "Interface", "Neumann",
+    "Normalized", "Observations", "Periodic", "Pin", "Problem", "Range", "Robin", "Setting", "Unknown",
+    "find_problem", "load_problem", "search_path",
 ]

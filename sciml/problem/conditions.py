@@ -380,8 +380,8 @@ class Periodic(Condition):
 class Interface(Condition):
     """[u] = g and [∂u/∂x] = 0 across a plane x = a where the data jump, so that u is smooth on either side only.
 
-    [f] is f just above a minus f just below. An interface splits the fields of its problem: they get one smooth piece on
-    either side, and quadrature stops there. Without it a smooth network meets a kink that it resolves slowly.
+    [f] is f just above a minus f just below. An interface splits the fields of its problem: they get one smooth piece
+    on either side, and quadrature stops there. Without it a smooth network meets a kink that it resolves slowly.
 
     Args:
         at: The coordinate and its value, e.g. dict(x=0.4).

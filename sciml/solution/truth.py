@@ -81,10 +81,10 @@ def resolve(problem: Problem, compute: bool = True) -> Truth:
         ProblemError: The file is missing, or has other coordinates or unknowns than the problem.
     """
     signless = frozenset(c.unknown for c in problem.conditions if isinstance(c, Normalized))
-    return replace(_resolve(problem), signless=signless)
+    return replace(_resolve(problem, compute), signless=signless)
 
 
-def _resolve(problem: Problem) -> Truth:
+def _resolve(problem: Problem, compute: bool) -> Truth:
     reference = problem.reference
     if reference is None:
         return _without(problem)
