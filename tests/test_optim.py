@@ -69,7 +69,7 @@ def rosenbrock(start=(-1.2, 1.0)):
     residual = lambda: torch.stack([10 * (x[1] - x[0] ** 2), 1 - x[0]])
 
     def linearize():
-        a = float(x[0])
+        a = float(x.detach()[0])
         return residual().detach(), torch.tensor([[-20 * a, 10.0], [-1.0, 0.0]], dtype=torch.float64)
 
     return x, linearize, lambda: residual().detach().square().sum(), residual
@@ -263,7 +263,7 @@ def test_an_optimizer_goes_on_bit_for_bit_from_its_state_dict(name, tmp_path):
         residual = lambda: torch.stack([10 * (x[1] - x[0] ** 2), 1 - x[0]])
         for _ in range(steps):
             if name == "gauss-newton":
-                a = float(x[0])
+                a = float(x.detach()[0])
                 J = torch.tensor([[-20 * a, 10.0], [-1.0, 0.0]], dtype=torch.float64)
                 optimizer.step(lambda r=residual, J=J: (r().detach(), J), lambda r=residual: r().detach().square().sum())
             else:

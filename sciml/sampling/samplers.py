@@ -71,9 +71,12 @@ class LatinHypercube(Uniform):
 
 
 class Grid(Uniform):
-    """Cell midpoints of a regular grid; the same at every redraw."""
+    """Cell midpoints of a regular grid, filled up to n with Sobol points; the same at every redraw."""
 
     rule = "grid"
+
+    def redraw(self, points, region, generator, magnitude):
+        return points.to(points.X.dtype, copy=True)
 
 
 class ResidualDensity(Sampler):
@@ -95,15 +98,21 @@ class ResidualDensity(Sampler):
         if pool < 5:
             raise ProblemError(f"rad.pool={pool} must be at least 5: drawing without replacement from a small pool "
                                "flattens the density")
+        for name, value in (("k", k), ("c", c)):
+            if not value >= 0:
+                raise ProblemError(f"rad.{name}={value} must not be negative")
         self.k, self.c, self.pool = float(k), float(c), float(pool)
 
     def redraw(self, points, region, generator, magnitude):
         n = len(points)
         pool = region.sample(int(self.pool * n), generator=generator, rule="uniform", dtype=points.X.dtype,
                              device=generator.device)
-        power = magnitude(pool) ** self.k
+        size = magnitude(pool)
+        tiny = torch.finfo(size.dtype).tiny
+        size = torch.where(torch.isfinite(size), size, 0.0)       # the loss reports them; here they must not win all
+        power = (size / size.max().clamp_min(tiny)) ** self.k
         mean = power.mean()
-        density = torch.where(mean > 0, power / mean.clamp_min(torch.finfo(power.dtype).tiny), 0.0) + self.c
+        density = torch.where(mean > 0, power / mean.clamp_min(tiny), 1.0) + self.c
         keys = torch.log(density) - torch.log(-torch.log(torch.rand(
             len(pool), generator=generator, dtype=power.dtype, device=generator.device).clamp(1e-300, 1 - 1e-16)))
         chosen = torch.topk(keys, n).indices              # Gumbel top-n: n draws without replacement
