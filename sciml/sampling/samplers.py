@@ -71,9 +71,14 @@ class LatinHypercube(Uniform):
 
 
 class Grid(Uniform):
-    """Cell midpoints of a regular grid; the same at every redraw."""
+    """Cell midpoints of a regular grid, which are never redrawn."""
 
     rule = "grid"
+
+    def __init__(self, every: int = 0):
+        super().__init__(every)
+        if every:
+            raise ProblemError(f"grid.every={every}: a grid is the same at every redraw; use sobol or rad, or leave every out")
 
 
 class ResidualDensity(Sampler):
