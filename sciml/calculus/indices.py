@@ -19,8 +19,6 @@ from dataclasses import dataclass
 from itertools import product
 from math import comb, prod
 
-import torch
-
 MultiIndex = tuple[int, ...]
 
 
@@ -90,7 +88,8 @@ def _tabulated(make: Callable) -> Callable:
             tables[key] = make(*key)
         return tables[key]
 
-    return torch.compiler.assume_constant_result(table)
+    table._dynamo_marked_constant = True      # as torch.compiler.assume_constant_result does, which imports the compiler
+    return table
 
 
 @_tabulated
