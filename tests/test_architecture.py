@@ -1,4 +1,4 @@
-"""The shape of the package: floors import only from below, importing has no effects, everything public is documented."""
+"""The shape of the package: floors import only from below, importing has no effects, public names are documented."""
 
 import ast
 import importlib
@@ -17,9 +17,18 @@ ROOT = Path(sciml.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 # from the ground up; names on one line are neighbours, which may import each other downwards only if listed in order
 FLOORS = [
-    ["errors"], ["points"], ["geometry"], ["calculus"], ["fields"], ["problem"],
+    ["errors"],
+    ["points"],
+    ["geometry"],
+    ["calculus"],
+    ["fields"],
+    ["problem"],
     ["sampling", "optim", "metrics", "references", "plot"],
-    ["objective"], ["solution"], ["training"], ["bench"], ["cli"],
+    ["objective"],
+    ["solution"],
+    ["training"],
+    ["bench"],
+    ["cli"],
 ]
 HEIGHT = {name: height for height, names in enumerate(FLOORS) for name in names}
 OUTSIDE = {"problems", "data", "examples", "tests", "conftest"}
@@ -33,9 +42,9 @@ def imports(path):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = package[:len(package) - node.level + 1] if node.level else ()
+            base = package[: len(package) - node.level + 1] if node.level else ()
             module = ".".join([*base, *([node.module] if node.module else [])])
-            if module == "sciml":                          # from .. import problem: the names are modules or exports
+            if module == "sciml":  # from .. import problem: the names are modules or exports
                 yield from ((f"sciml.{alias.name}", node.lineno) for alias in node.names)
             else:
                 yield module, node.lineno
@@ -72,11 +81,15 @@ def test_the_package_never_imports_problems_data_examples_or_tests(path):
     assert not [(m, line) for m, line in imports(path) if m.split(".")[0] in OUTSIDE]
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p.relative_to(ROOT).parts[0] != "cli"],
-                         ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if p.relative_to(ROOT).parts[0] != "cli"], ids=lambda p: str(p.relative_to(ROOT))
+)
 def test_only_the_command_line_prints(path):
-    calls = [node.lineno for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"]
+    calls = [
+        node.lineno
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    ]
     assert not calls
 
 
@@ -113,7 +126,7 @@ sys.exit(repr(changed) if changed else 0)
 MODULES = ["sciml", *(m.name for m in pkgutil.walk_packages([str(ROOT)], "sciml.") if not m.name.endswith("__main__"))]
 
 
-NEED_EXTRAS = {"sciml.bench.peers"}                     # imports the packages that it compares with
+NEED_EXTRAS = {"sciml.bench.peers"}  # imports the packages that it compares with
 
 
 def imported(name):
@@ -134,10 +147,13 @@ def test_every_public_function_and_class_has_a_docstring(name):
         if not (inspect.isclass(value) or inspect.isfunction(value)):
             continue
         if not value.__doc__ or (inspect.isclass(value) and value.__doc__.startswith(f"{value.__name__}(")):
-            bare.append(key)                               # a dataclass without a docstring gets its signature as one
+            bare.append(key)  # a dataclass without a docstring gets its signature as one
         if inspect.isclass(value):
-            bare += [f"{key}.{n}" for n, method in vars(value).items()
-                     if inspect.isfunction(method) and not n.startswith("_") and not inspect.getdoc(getattr(value, n))]
+            bare += [
+                f"{key}.{n}"
+                for n, method in vars(value).items()
+                if inspect.isfunction(method) and not n.startswith("_") and not inspect.getdoc(getattr(value, n))
+            ]
     assert not bare, bare
 
 

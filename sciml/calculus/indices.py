@@ -80,7 +80,7 @@ class IndexSet:
 
 
 def _tabulated(make: Callable) -> Callable:
-    """`make`, remembered by its arguments; torch.compile takes the table as it is and does not trace its making."""
+    """`make`, remembered by its arguments; torch.compile takes the table as it is, without tracing its making."""
     tables: dict = {}
 
     def table(*key):

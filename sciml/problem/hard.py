@@ -245,7 +245,7 @@ def _check(problem: Problem, own: list[HardData], lift, N: int = 256) -> None:
 
 
 def _check_periodic(problem: Problem, periodic: list[HardData], parts: tuple, N: int = 64) -> None:
-    """Raises if lift or bubble is not periodic: a periodic N_θ could not make up for that (B vanishes at t = 0 only)."""
+    """Raises if lift or bubble is not periodic: a periodic N_θ could not make up for it (B vanishes at t = 0 only)."""
     generator = torch.Generator().manual_seed(0)
     for h in periodic:
         (c,) = h.regions
