@@ -88,7 +88,7 @@ def _tabulated(make: Callable) -> Callable:
             tables[key] = make(*key)
         return tables[key]
 
-    table._dynamo_marked_constant = True      # as torch.compiler.assume_constant_result does, which imports the compiler
+    table._dynamo_marked_constant = True   # torch.compiler.assume_constant_result does this, and imports the compiler
     return table
 
 
