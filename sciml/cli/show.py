@@ -107,9 +107,10 @@ class Progress:
         ansatz = build(self.problem, self.recipe.constraints)
         trained = [b.name for b in self.problem.blocks if b.name not in ansatz.satisfied]
         out.print(Text(self.problem.title, style="bold"))
-        parts = [f"{self.recipe.model}, {self.recipe.optimizer}, {self.recipe.dtype} on {self.recipe.device}"]
-        parts += [f"built in: {', '.join(sorted(ansatz.satisfied))}"] if ansatz.satisfied else []
-        say(wrapped([*parts, f"trained: {', '.join(dict.fromkeys(trained))}"], self.width))
+        say(f"{self.recipe.model}, {self.recipe.optimizer}, {self.recipe.dtype} on {self.recipe.device}")
+        if ansatz.satisfied:
+            say(wrapped(["built in:", *sorted(ansatz.satisfied)], self.width))
+        say(wrapped(["trained:", *dict.fromkeys(trained)], self.width))
         if out.is_terminal:
             self.live = Live(console=out, refresh_per_second=4, transient=True, get_renderable=self.render)
             self.live.__enter__()
