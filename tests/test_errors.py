@@ -54,7 +54,7 @@ BROKEN_FILES = {
         HEAT.replace("u=0.0", "u=lambda t: t + torch.zeros(7, 1, dtype=torch.float64)"), "(7, 7)"),
     "branching on a value": (HEAT.replace("    return", "    if u > 0:\n        return u\n    return"), "torch.where"),
     "math instead of torch": (HEAT.replace("torch.sin(pi * x)),", "__import__('math').sin(pi * x)),"), "torch.sin"),
-    "numpy instead of torch": (HEAT.replace("torch.sin(pi * x)),", "__import__('numpy').sin(pi * x)),"), "NumPy"),
+    "numpy instead of torch": (HEAT.replace("torch.sin(pi * x)),", "__import__('numpy').sin(pi * x)),"), "torch functions"),
     "an unknown that no condition contains": (HEAT.replace('unknowns="u"', 'unknowns="u v"'), "unknown 'v'"),
     "no conditions": ("from sciml import *\nproblem = Problem(Box(x=(0, 1)), 'u', [])", "no conditions"),
     "misspelt default": (HEAT.replace("points=60", "pionts=60"), "did you mean 'points'"),
@@ -284,7 +284,9 @@ def test_two_instances_of_one_problem_share_no_state():
 def test_one_list_of_conditions_serves_two_problems():
     conditions = [Equation(lambda u: u.xx + 1), Dirichlet(u=0.0)]
     narrow, wide = Problem(Box(x=(0, 1)), "u", conditions), Problem(Box(x=(0, 3)), "u", conditions)
-    assert narrow.blocks[1].region.bounds != wide.blocks[1].region.bounds or narrow.region.measure != wide.region.measure
+    generator = torch.Generator().manual_seed(0)
+    ends = [p.blocks[1].region.sample(50, generator=generator).X.max() for p in (narrow, wide)]
+    assert ends == [1.0, 3.0]
     assert narrow.setting.frame.leaves is not wide.setting.frame.leaves
 
 
@@ -340,10 +342,13 @@ def test_an_interrupted_step_leaves_the_parameters_of_before():
         optimizer = OPTIMIZERS[name](objective.trainable)
         calls = []
 
-        def interrupted(*, calls=calls):
+        def count(calls=calls):
             calls.append(1)
             if len(calls) > 2:
                 raise KeyboardInterrupt
+
+        def closure(count=count):
+            count()
             loss = sum((p**2).sum() for p in objective.trainable)
             objective.zero_grad()
             loss.backward()
@@ -352,10 +357,10 @@ def test_an_interrupted_step_leaves_the_parameters_of_before():
         P = sum(p.numel() for p in objective.trainable)
         r, J = torch.ones(5, dtype=torch.float64), torch.ones(5, P, dtype=torch.float64)
 
-        def residual(calls=calls):
-            interrupted(calls=calls)
+        def residual(count=count):
+            count()
             return r * 2
 
         with pytest.raises(KeyboardInterrupt):
-            optimizer.step(lambda: (r, J), residual) if name == "gauss-newton" else optimizer.step(interrupted)
+            optimizer.step(lambda: (r, J), residual) if name == "gauss-newton" else optimizer.step(closure)
         assert all(torch.equal(p.detach(), q) for p, q in zip(objective.trainable, start, strict=True))

@@ -101,8 +101,9 @@ class Recipe:
         _check_parts(self.options)
         sampler_options(self)
         self.field_options()
-        for plan in self.stages():
-            _check_optimizer(plan.optimizer, optimizer_options(self, plan.optimizer))
+        given = {optimizer_name(part) for part in self.options if part in OPTIMIZERS or part in ALIASES}
+        for name in given.union(plan.optimizer for plan in self.stages()):
+            _check_optimizer(name, optimizer_options(self, name))
         _check_device(self.device)
 
     def stages(self) -> tuple[StagePlan, ...]:
