@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import h5py
 import pytest
@@ -104,13 +105,10 @@ def test_check_finds_a_loss_that_is_not_finite_at_the_start(tmp_path, capsys):
 
 
 def test_a_run_that_fails_exits_with_one_and_draws_its_last_good_state(tmp_path, capsys):
-    text = HEAT.replace("return u.t", "return torch.log(0.9 - u) + u.t + 5")
+    text = HEAT.replace("return u.t", "return torch.sqrt(6 - u) + u.t - 20")
     run = tmp_path / "run"
-    code = command("solve", write(tmp_path, text), "--out", run, "--steps", 2000, "--optimizer", "adam", "--set",
-                   "adam.lr=0.5", "report=0", "--constraints", "soft") if False else \
-        command("solve", write(tmp_path, text), "--out", run, "--steps", 2000, "--optimizer", "adam", "--set",
-                "adam.lr=0.5", "--constraints", "soft")
-    assert code == 1
+    assert command("solve", write(tmp_path, text), "--out", run, "--steps", 2000, "--optimizer", "adam", "--set",
+                   "adam.lr=0.5", "--constraints", "soft") == 1
     status = json.loads((run / "result.json").read_text())["status"]
     assert "is not finite" in status and "condition 'heat' at x=" in status and "step" in status
     assert status in capsys.readouterr().err
@@ -139,7 +137,7 @@ def test_compare_sets_choices_against_each_other(tmp_path, capsys):
 
 def test_compare_without_a_reference_compares_losses(tmp_path, capsys):
     text = HEAT[:HEAT.index("    reference=")] + "    defaults=dict(points=30, model=dict(width=4)),\n)\n"
-    assert command("compare", write(tmp_path, text), "--vary", "seed=1", "--steps", 1, "--out", tmp_path / "o") == 0
+    assert command("compare", write(tmp_path, text), "--vary", "points=30", "--steps", 1, "--out", tmp_path / "o") == 0
     assert "median loss" in capsys.readouterr().out
 
 
@@ -238,16 +236,10 @@ def test_a_terminal_gets_live_output_and_a_pipe_plain_lines(tmp_path, capsys, mo
 def test_what_takes_over_two_seconds_says_so(capsys, monkeypatch):
     monkeypatch.setattr(show, "PATIENCE", 0.01)
     with show.working("thinking"):
-        threading_wait(0.2)
+        time.sleep(0.2)
     assert "thinking …" in capsys.readouterr().out
     monkeypatch.setattr(show, "PATIENCE", 60.0)
     with show.working("thinking"):
         pass
     assert capsys.readouterr().out == ""
 
-
-def threading_wait(seconds: float) -> None:
-    """Lets other threads run."""
-    import time
-
-    time.sleep(seconds)

@@ -25,7 +25,6 @@ from ..errors import ProblemError, unknown_name
 from .elementwise import REFLECTED, ForwardMode, canonical, differentiable
 
 
-
 class UnknownAttribute(ProblemError, AttributeError):
     """A quantity was asked for a derivative or a function that does not exist."""
 

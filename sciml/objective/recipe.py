@@ -155,13 +155,7 @@ def _check_device(device: str) -> None:
 
 def _check_optimizer(name: str, options: Mapping[str, object]) -> None:
     """Builds the optimizer once on a made-up matrix: its options must make sense before a run, not at its stage."""
-    try:
-        build_optimizer(name, [torch.zeros(2, 2, requires_grad=True)], options)
-    except ProblemError:
-        raise
-    except (TypeError, ValueError, RuntimeError) as error:
-        given = ", ".join(f"{name}.{k}={v}" for k, v in options.items())
-        raise ProblemError(f"{name} does not take {given or 'its default options'}: {error}") from error
+    build_optimizer(name, [torch.zeros(2, 2, requires_grad=True)], options)
 
 
 def make_recipe(defaults: Mapping[str, object], given: Mapping[str, object]) -> Recipe:
