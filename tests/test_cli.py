@@ -176,7 +176,8 @@ def test_version_is_printed(capsys):
 
 
 @pytest.mark.parametrize(("text", "value"), [
-    ("3", 3), ("0.02", 0.02), ("1e-3", 1e-3), ("True", True), ("None", None), ("tanh", "tanh"), ("(0.9, 0.99)", (0.9, 0.99)),
+    ("3", 3), ("0.02", 0.02), ("1e-3", 1e-3), ("True", True), ("None", None), ("tanh", "tanh"),
+    ("(0.9, 0.99)", (0.9, 0.99)),
     ("0.01/pi", 0.003183098861837907), ("2*pi", 6.283185307179586), ("pipe", "pipe"), ("9**9", "9**9"), ("1/0", "1/0"),
 ])
 def test_values_of_settings_are_numbers_where_they_can_be(text, value):
@@ -202,7 +203,8 @@ def progress() -> show.Progress:
 def test_progress_in_a_pipe_fits_eighty_columns():
     lines = progress().line(REPORT).splitlines()
     assert max(len(line) for line in lines) <= 80
-    for text in ("step 1200", "65 s", "loss 1.23e-05", "error u 1.00e-03", "k = 0.512345", "65 s left", "name 5 6.00e-05"):
+    for text in ("step 1200", "65 s", "loss 1.23e-05", "error u 1.00e-03", "k = 0.512345", "65 s left",
+                 "name 5 6.00e-05"):
         assert text in " ".join(lines)
 
 

@@ -54,7 +54,8 @@ BROKEN_FILES = {
         HEAT.replace("u=0.0", "u=lambda t: t + torch.zeros(7, 1, dtype=torch.float64)"), "(7, 7)"),
     "branching on a value": (HEAT.replace("    return", "    if u > 0:\n        return u\n    return"), "torch.where"),
     "math instead of torch": (HEAT.replace("torch.sin(pi * x)),", "__import__('math').sin(pi * x)),"), "torch.sin"),
-    "numpy instead of torch": (HEAT.replace("torch.sin(pi * x)),", "__import__('numpy').sin(pi * x)),"), "torch functions"),
+    "numpy instead of torch": (
+        HEAT.replace("torch.sin(pi * x)),", "__import__('numpy').sin(pi * x)),"), "torch functions"),
     "an unknown that no condition contains": (HEAT.replace('unknowns="u"', 'unknowns="u v"'), "unknown 'v'"),
     "no conditions": ("from sciml import *\nproblem = Problem(Box(x=(0, 1)), 'u', [])", "no conditions"),
     "misspelt default": (HEAT.replace("points=60", "pionts=60"), "did you mean 'points'"),
@@ -153,7 +154,8 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path, capsys):
 
 
 def test_a_reference_with_other_coordinates_is_refused(tmp_path, capsys):
-    text = HEAT.replace("t=(0, 1)", "s=(0, 1)").replace("u.t -", "u.s -").replace("Initial(u=lambda x: torch.sin(pi * x)), ", "")
+    text = HEAT.replace("t=(0, 1)", "s=(0, 1)").replace("u.t -", "u.s -")
+    text = text.replace("Initial(u=lambda x: torch.sin(pi * x)), ", "")
     text = text[:text.index("    reference=")] + "    reference='burgers.h5',\n)\n"
     assert "has the coordinates x, t, the problem x, s" in refused(capsys, "check", write(tmp_path, text))
 
@@ -339,32 +341,30 @@ def test_gauss_newton_refuses_a_jacobian_that_is_not_finite():
     assert torch.equal(parameter.detach(), torch.ones(2))
 
 
-def test_an_interrupted_step_leaves_the_parameters_of_before():
+@pytest.mark.parametrize("name", ["gauss-newton", "lbfgs"])
+def test_an_interrupted_step_leaves_the_parameters_of_before(name):
     objective, _ = build_objective(quick(), make_recipe({}, SMALL))
     start = [p.detach().clone() for p in objective.trainable]
-    for name in ("gauss-newton", "lbfgs"):
-        optimizer = OPTIMIZERS[name](objective.trainable)
-        calls = []
+    optimizer = OPTIMIZERS[name](objective.trainable)
+    P = sum(p.numel() for p in objective.trainable)
+    r, J = torch.ones(5, dtype=torch.float64), torch.ones(5, P, dtype=torch.float64)
+    calls = iter(range(100))
 
-        def count(calls=calls):
-            calls.append(1)
-            if len(calls) > 2:
-                raise KeyboardInterrupt
+    def interrupt():
+        if next(calls) == 2:                    # by then the parameters have been moved on trial
+            raise KeyboardInterrupt
 
-        def closure(count=count):
-            count()
-            loss = sum((p**2).sum() for p in objective.trainable)
-            objective.zero_grad()
-            loss.backward()
-            return loss
+    def closure():
+        interrupt()
+        objective.zero_grad()
+        loss = sum((p**2).sum() for p in objective.trainable)
+        loss.backward()
+        return loss
 
-        P = sum(p.numel() for p in objective.trainable)
-        r, J = torch.ones(5, dtype=torch.float64), torch.ones(5, P, dtype=torch.float64)
+    def residual():
+        interrupt()
+        return r * 2
 
-        def residual(count=count):
-            count()
-            return r * 2
-
-        with pytest.raises(KeyboardInterrupt):
-            optimizer.step(lambda: (r, J), residual) if name == "gauss-newton" else optimizer.step(closure)
-        assert all(torch.equal(p.detach(), q) for p, q in zip(objective.trainable, start, strict=True))
+    with pytest.raises(KeyboardInterrupt):
+        optimizer.step(closure) if name == "lbfgs" else optimizer.step(lambda: (r, J), residual)
+    assert all(torch.equal(p.detach(), q) for p, q in zip(objective.trainable, start, strict=True))

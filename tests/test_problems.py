@@ -192,7 +192,7 @@ def below_the_lid(c):
 
 
 EQUATIONS = {
-    "allen_cahn": (lambda c: abs(c["x"]) < 0.7, 1e-2),                # fronts of width 0.006 on cells of 0.008
+    "allen_cahn": (lambda c: abs(c["x"]) < 0.7, 3e-3),                # fronts of width 0.006 on cells of 0.008
     "burgers": (lambda c: abs(c["x"]) > 0.15, 2e-4),                  # a shock of width 0.003 at x = 0
     "burgers_parametric": (lambda c: abs(c["x"]) > 0.2, 1e-3),        # the same on cells twice as wide
     "cavity": (below_the_lid, 1e-4),

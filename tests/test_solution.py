@@ -30,7 +30,8 @@ def test_numbers_give_numbers_and_arrays_broadcast(solution):
 
 
 @pytest.mark.parametrize(("given", "message"), [
-    (dict(x=0.3), "'t' is missing"), (dict(x=0.3, t=0.1, y=1), "coordinate 'y'"), (dict(x="a", t=0.1), "must be numbers"),
+    (dict(x=0.3), "'t' is missing"), (dict(x=0.3, t=0.1, y=1), "coordinate 'y'"),
+    (dict(x="a", t=0.1), "must be numbers"),
     (dict(x=[1, 2], t=[1, 2, 3]), "do not broadcast"),
 ])
 def test_wrong_coordinates_are_one_sentence(solution, given, message):
@@ -133,7 +134,8 @@ def plain(name: str) -> bool:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("optimizer", [o for o in OPTIMIZERS if plain(o)])
 def test_every_optimizer_works_in_both_precisions(optimizer, dtype):
-    solution = sciml.solve(inverse(), optimizer=optimizer, dtype=dtype, steps=2, model=dict(width=4, depth=1), points=20)
+    solution = sciml.solve(inverse(), optimizer=optimizer, dtype=dtype, steps=2, points=20,
+                           model=dict(width=4, depth=1))
     assert solution.status == "ok" or solution.status.startswith("stopped")
     assert {p.dtype for p in solution.objective.trainable} == {getattr(torch, dtype)}
     assert {p.X.dtype for p in solution.objective.points.values()} == {getattr(torch, dtype)}

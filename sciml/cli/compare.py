@@ -3,8 +3,8 @@
     sciml compare problems/burgers.py --vary optimizer=adam,lbfgs,gauss-newton --seeds 3 --time 30
     sciml compare burgers --vary sampler=uniform,sobol,rad --vary points=1000,2000 --steps 200
 
-Stages inside one choice are joined by "+": --vary optimizer=adam,adam:500+gauss-newton. Runs are made one after the other; the
-last iterate counts, not the best.
+Stages inside one choice are joined by "+": --vary optimizer=adam,adam:500+gauss-newton. Runs are made one after the
+other; the last iterate counts, not the best.
 """
 
 from __future__ import annotations

@@ -56,7 +56,9 @@ def number(value: float | None) -> str:
 
 def duration(seconds: float) -> str:
     """"12 s", "3 min", "2.5 h"."""
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def wrapped(parts: Sequence[str], width: int, indent: str = "    ") -> str:
@@ -207,8 +209,8 @@ def errors_table(solution: Solution) -> None:
     say(f"reference: {result['reference']}")
     poor = [u for u, e in result["relative_l2"].items() if not e < CLOSE * result["null_score"][u]]
     if poor:
-        warn(f"the error of {', '.join(poor)} is no better than that of the best constant: the field has learnt next to "
-             "nothing yet; train longer, or try another optimizer or more points")
+        warn(f"the error of {', '.join(poor)} is no better than that of the best constant: the field has learnt next "
+             "to nothing yet; train longer, or try another optimizer or more points")
 
 
 def succeeded(status: str) -> bool:

@@ -1,7 +1,7 @@
 """L-BFGS that does not stop in silence.
 
-torch's L-BFGS with a strong-Wolfe line search and both of its tolerances at zero. A step that moves nothing (a failed line
-search, a curvature history gone bad) clears the history and tries once more from steepest descent; when that moves
+torch's L-BFGS with a strong-Wolfe line search and both of its tolerances at zero. A step that moves nothing (a failed
+line search, a curvature history gone bad) clears the history and tries once more from steepest descent; when that moves
 nothing either, `stuck` says so and the caller reports it.
 """
 

@@ -25,6 +25,7 @@ from ..calculus import Program, Quantity, d
 from ..calculus.quantity import substitute
 from ..errors import ProblemError
 from ..geometry import Box
+from ..points import Points
 from .conditions import HardData
 from .problem import Problem
 
@@ -82,7 +83,8 @@ def build(problem: Problem, mode: str = "auto") -> Ansatz:
         try:
             lift, bubble = _one(problem, own, periods)
             _check(problem, own, lift)
-            _check_periodic(problem, [h for h in statements if h.kind == "periodic" and h.unknown == unknown], lift)
+            _check_periodic(problem, [h for h in statements if h.unknown == unknown and h.regions[0] in periods],
+                            (lift, bubble))
         except ProblemError as error:
             if mode == "hard":
                 raise ProblemError(f"constraints=\"hard\" is impossible for {unknown!r}: {error}") from error
@@ -231,9 +233,7 @@ def _check(problem: Problem, own: list[HardData], lift, N: int = 256) -> None:
             points = problem.region.region(name).sample(N, generator=generator)
             derivative = d(lift, *["t"] * h.order)
             value = problem.setting.call(h.value, f"region {name!r}")
-            program = Program({"have": derivative, "want": value})
-            leaves = {key: points.column(key[1]) for key in program.leaves}
-            have, want = program(leaves, points.X[:, 0])
+            have, want = _evaluate({"have": derivative, "want": value}, points)
             gap = (have - want).abs()
             scale = 1.0 + float(want.abs().max())
             if not bool(torch.isfinite(have).all()) or float(gap.max()) > 1e-8 * scale:
@@ -244,20 +244,28 @@ def _check(problem: Problem, own: list[HardData], lift, N: int = 256) -> None:
                     f"{float(gap.max()):.2g} at {at}); use constraints=\"soft\" or \"auto\"")
 
 
-def _check_periodic(problem: Problem, statements: list[HardData], lift) -> None:
-    """Raises if the lift is not periodic: a periodic N_θ could not make up for that (B vanishes at t = 0 only)."""
-    frame = problem.setting.frame
-    for h in statements:
+def _check_periodic(problem: Problem, periodic: list[HardData], parts: tuple, N: int = 64) -> None:
+    """Raises if lift or bubble is not periodic: a periodic N_θ could not make up for that (B vanishes at t = 0 only)."""
+    generator = torch.Generator().manual_seed(0)
+    for h in periodic:
         (c,) = h.regions
+        points = problem.region.region(f"{c}-").sample(N, generator=generator)
+        column = problem.coordinates.index(c)
         low, high = _interval(problem, c)
-        ends = [problem.region.region(f"{c}-").sample(256, generator=torch.Generator().manual_seed(0))]
-        ends.append(replace(ends[0], X=ends[0].X + torch.tensor([(high - low) * (n == c) for n in frame.coordinates],
-                                                                   dtype=torch.float64)))
-        for order in range(h.order + 1):
-            program = Program({"g": d(lift, *[c] * order)})
-            left, right = (program({key: p.column(key[1]) for key in program.leaves}, p.X[:, 0])[0] for p in ends)
-            gap = float((left - right).abs().max())
-            if gap > 1e-8 * (1.0 + float(left.abs().max())):
-                what = "value" if order == 0 else f"derivative of order {order} in {c}"
-                raise ProblemError(f"the initial or boundary data are not periodic in {c!r} (their {what} jumps by "
-                                   f"{gap:.2g}); use constraints=\"soft\" or \"auto\"")
+        across = replace(points, X=points.X.index_fill(1, torch.tensor([column]), high))
+        outputs = {(i, k): d(part, *[c] * k) for i, part in enumerate(parts) for k in range(h.order + 1)}
+        for (_, k), near, far in zip(outputs, _evaluate(outputs, points), _evaluate(outputs, across), strict=True):
+            gap = float((near - far).abs().max())
+            if not gap <= 1e-8 * (1.0 + float(near.abs().max())):
+                what = "" if k == 0 else f" in derivative {k}"
+                raise ProblemError(f"the initial or boundary data are not periodic in {c!r} (gap {gap:.2g}{what} between {c}={low:g} and "
+                                   f"{c}={high:g}); use constraints=\"soft\" or \"auto\"")
+
+
+def _evaluate(outputs: dict, points: Points) -> list[torch.Tensor]:
+    """Values of data at points; data that change during training cannot be built in."""
+    program = Program(outputs)
+    for kind, name, _ in program.leaves:
+        if kind != "coordinate":
+            raise ProblemError(f"the data depend on the {'unknown ' if kind == 'parameter' else ''}{kind} {name!r}")
+    return program({key: points.column(key[1]) for key in program.leaves}, points.X[:, 0])

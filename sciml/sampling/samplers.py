@@ -71,9 +71,15 @@ class LatinHypercube(Uniform):
 
 
 class Grid(Uniform):
-    """Cell midpoints of a regular grid, filled up to n with Sobol points; the same at every redraw."""
+    """Cell midpoints of a regular grid, filled up to n with Sobol points; never redrawn."""
 
     rule = "grid"
+
+    def __init__(self, every: int = 0):
+        super().__init__(every)
+        if every:
+            raise ProblemError(f"grid.every={every}: a grid is the same at every redraw; use sobol or rad, or leave "
+                               "every out")
 
     def redraw(self, points, region, generator, magnitude):
         return points.to(points.X.dtype, copy=True)
