@@ -209,6 +209,8 @@ def test_a_computed_reference_satisfies_its_conditions_up_to_interpolation(name)
     evaluate = grid_leaves(problem)
     where, share = EQUATIONS[name]
     for block in problem.blocks:
+        if "corner" in block.name:
+            continue                                      # no spline represents a singular corner
         points = points_of(block, truth.axes)
         keep = where(points.columns())
         inside = block.region is problem.region
