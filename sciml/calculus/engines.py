@@ -93,8 +93,9 @@ class PointwiseReverse(Engine):
     def derivatives(self, field, X, requests, unknowns, tape=None):
         found = {}
         for name, alphas in requests.items():
+            column = unknowns.index(name)
             for alpha in alphas:
-                f = lambda X, c=unknowns.index(name): field(X)[:, c]
+                f = lambda X, c=column: field(X)[:, c]
                 for axis, count in enumerate(alpha):
                     for _ in range(count):
                         f = _along(f, axis)
