@@ -74,6 +74,8 @@ def check_types(record, prefix: str = "") -> None:
             continue
         if kinds == ["int"] and isinstance(value, float) and value.is_integer():
             object.__setattr__(record, f.name, int(value))
-        elif not isinstance(value, sum((KINDS[k] for k in kinds), ())) or (isinstance(value, bool) and "bool" not in kinds):
+            continue
+        allowed = tuple(t for k in kinds for t in KINDS[k])
+        if not isinstance(value, allowed) or (isinstance(value, bool) and "bool" not in kinds):
             names = {"int": "a whole number", "float": "a number", "str": "a name", "bool": "True or False"}
             raise ProblemError(f"{prefix}{f.name}={value!r} must be {' or '.join(names[k] for k in kinds)}")

@@ -54,7 +54,8 @@ BROKEN_FILES = {
         HEAT.replace("u=0.0", "u=lambda t: t + torch.zeros(7, 1, dtype=torch.float64)"), "(7, 7)"),
     "branching on a value": (HEAT.replace("    return", "    if u > 0:\n        return u\n    return"), "torch.where"),
     "math instead of torch": (HEAT.replace("torch.sin(pi * x)),", "__import__('math').sin(pi * x)),"), "torch.sin"),
-    "numpy instead of torch": (HEAT.replace("torch.sin(pi * x)),", "__import__('numpy').sin(pi * x)),"), "torch functions"),
+    "numpy instead of torch": (
+        HEAT.replace("torch.sin(pi * x)),", "__import__('numpy').sin(pi * x)),"), "torch functions"),
     "an unknown that no condition contains": (HEAT.replace('unknowns="u"', 'unknowns="u v"'), "unknown 'v'"),
     "no conditions": ("from sciml import *\nproblem = Problem(Box(x=(0, 1)), 'u', [])", "no conditions"),
     "misspelt default": (HEAT.replace("points=60", "pionts=60"), "did you mean 'points'"),
@@ -99,12 +100,11 @@ def test_a_broken_problem_file_is_one_sentence(what, tmp_path, capsys):
     (["solve", "{}", "--set", "modle.width=3"], "did you mean 'model'"),
     (["solve", "{}", "--set", "rad.evry=3"], "did you mean 'every'"),
     (["solve", "{}", "--set", "gauss-newton.dampng=3"], "did you mean 'damping'"),
-    (["solve", "{}", "--set", "adam.lr=fast"], "adam.lr=fast"),
+    (["solve", "{}", "--set", "adam.lr=fast"], "adam(lr='fast')"),
     (["solve", "{}", "--set", "adam.lr=-1", "--optimizer", "gauss-newton:3,adam"], "learning rate"),
     (["solve", "{}", "--set", "rad.pool=1"], "at least 5"),
     (["solve", "{}", "--set", "sampler.every=-1"], "every=-1"),
     (["solve", "{}", "--set", "model.activation=tahn"], "did you mean 'tanh'"),
-    (["solve", "{}", "--sampler", "grid", "--set", "grid.every=2"], "same at every redraw"),
     (["solve", "{}", "--balance", "ntk"], "--balance ntk"),
     (["compare", "{}", "--vary", "optimzer=adam"], "did you mean 'optimizer'"),
     (["compare", "{}", "--vary", "optimizer"], "write KEY=A,B"),
@@ -154,7 +154,8 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path, capsys):
 
 
 def test_a_reference_with_other_coordinates_is_refused(tmp_path, capsys):
-    text = HEAT.replace("t=(0, 1)", "s=(0, 1)").replace("u.t -", "u.s -").replace("Initial(u=lambda x: torch.sin(pi * x)), ", "")
+    text = HEAT.replace("t=(0, 1)", "s=(0, 1)").replace("u.t -", "u.s -")
+    text = text.replace("Initial(u=lambda x: torch.sin(pi * x)), ", "")
     text = text[:text.index("    reference=")] + "    reference='burgers.h5',\n)\n"
     assert "has the coordinates x, t, the problem x, s" in refused(capsys, "check", write(tmp_path, text))
 
@@ -311,20 +312,25 @@ def test_a_gradient_that_is_not_finite_never_reaches_the_parameters():
         assert all(bool(torch.isfinite(p).all()) for p in solution.objective.trainable)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "lbfgs", "gauss-newton"])
-def test_a_loss_that_is_not_finite_stops_with_condition_step_and_point(optimizer, tmp_path):
-    problem = Problem(Box(x=(0, 1)), "u", [Equation(lambda u, x: torch.log(0.5 - u) + u.x + 4, name="log law"),
+def test_a_loss_that_is_not_finite_stops_with_condition_step_and_point(tmp_path):
+    problem = Problem(Box(x=(0, 1)), "u", [Equation(lambda u: torch.sqrt(6 - u) + u.x - 20, name="root law"),
                                            Dirichlet(u=0.0, on="x-")])
-    solution = sciml.solve(problem, optimizer=optimizer, steps=500, constraints="soft", out=tmp_path / "run",
-                           **{"adam.lr": 0.3, "schedule": "constant"}, **SMALL)
-    if optimizer == "adam":
-        assert "is not finite" in solution.status
-    if "not finite" in solution.status:
-        assert "condition 'log law' at x=" in solution.status
-        assert "step" in solution.status
+    solution = sciml.solve(problem, optimizer="adam", steps=500, constraints="soft", schedule="constant",
+                           out=tmp_path / "run", **{"adam.lr": 0.3}, **SMALL)
+    assert "loss is not finite in step" in solution.status
+    assert "condition 'root law' at x=" in solution.status
+    assert "nan" in solution.status
     assert all(bool(torch.isfinite(p).all()) for p in solution.objective.trainable)
     loaded = sciml.Solution.load(tmp_path / "run", problem=problem)
     assert all(bool(torch.isfinite(p).all()) for p in loaded.objective.trainable)
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "gauss-newton"])
+def test_searches_step_back_from_where_the_loss_is_not_finite(optimizer):
+    problem = Problem(Box(x=(0, 1)), "u", [Equation(lambda u: torch.sqrt(6 - u) + u.x - 20), Dirichlet(u=0.0, on="x-")])
+    solution = sciml.solve(problem, optimizer=optimizer, steps=20, constraints="soft", **SMALL)
+    assert all(bool(torch.isfinite(p).all()) for p in solution.objective.trainable)
+    assert np.isfinite(solution.loss) and solution.loss < solution.history[0]["loss"]
 
 
 def test_gauss_newton_refuses_a_jacobian_that_is_not_finite():
@@ -335,32 +341,30 @@ def test_gauss_newton_refuses_a_jacobian_that_is_not_finite():
     assert torch.equal(parameter.detach(), torch.ones(2))
 
 
-def test_an_interrupted_step_leaves_the_parameters_of_before():
+@pytest.mark.parametrize("name", ["gauss-newton", "lbfgs"])
+def test_an_interrupted_step_leaves_the_parameters_of_before(name):
     objective, _ = build_objective(quick(), make_recipe({}, SMALL))
     start = [p.detach().clone() for p in objective.trainable]
-    for name in ("gauss-newton", "lbfgs"):
-        optimizer = OPTIMIZERS[name](objective.trainable)
-        calls = []
+    optimizer = OPTIMIZERS[name](objective.trainable)
+    P = sum(p.numel() for p in objective.trainable)
+    r, J = torch.ones(5, dtype=torch.float64), torch.ones(5, P, dtype=torch.float64)
+    calls = iter(range(100))
 
-        def count(calls=calls):
-            calls.append(1)
-            if len(calls) > 2:
-                raise KeyboardInterrupt
+    def interrupt():
+        if next(calls) == 2:                    # by then the parameters have been moved on trial
+            raise KeyboardInterrupt
 
-        def closure(count=count):
-            count()
-            loss = sum((p**2).sum() for p in objective.trainable)
-            objective.zero_grad()
-            loss.backward()
-            return loss
+    def closure():
+        interrupt()
+        objective.zero_grad()
+        loss = sum((p**2).sum() for p in objective.trainable)
+        loss.backward()
+        return loss
 
-        P = sum(p.numel() for p in objective.trainable)
-        r, J = torch.ones(5, dtype=torch.float64), torch.ones(5, P, dtype=torch.float64)
+    def residual():
+        interrupt()
+        return r * 2
 
-        def residual(count=count):
-            count()
-            return r * 2
-
-        with pytest.raises(KeyboardInterrupt):
-            optimizer.step(lambda: (r, J), residual) if name == "gauss-newton" else optimizer.step(closure)
-        assert all(torch.equal(p.detach(), q) for p, q in zip(objective.trainable, start, strict=True))
+    with pytest.raises(KeyboardInterrupt):
+        optimizer.step(closure) if name == "lbfgs" else optimizer.step(lambda: (r, J), residual)
+    assert all(torch.equal(p.detach(), q) for p, q in zip(objective.trainable, start, strict=True))

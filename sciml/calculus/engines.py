@@ -93,14 +93,17 @@ class PointwiseReverse(Engine):
     def derivatives(self, field, X, requests, unknowns, tape=None):
         found = {}
         for name, alphas in requests.items():
-            column = unknowns.index(name)
             for alpha in alphas:
-                f = lambda X, c=column: field(X)[:, c]
+                f = _component(field, unknowns.index(name))
                 for axis, count in enumerate(alpha):
                     for _ in range(count):
                         f = _along(f, axis)
                 found["unknown", name, alpha] = f(X)
         return found
+
+
+def _component(field: nn.Module, c: int):
+    return lambda X: field(X)[:, c]
 
 
 def _along(f, axis: int):

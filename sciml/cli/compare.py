@@ -3,8 +3,8 @@
     sciml compare problems/burgers.py --vary optimizer=adam,lbfgs,gauss-newton --seeds 3 --time 30
     sciml compare burgers --vary sampler=uniform,sobol,rad --vary points=1000,2000 --steps 200
 
-Stages inside one choice are joined by "+": --vary optimizer=adam,adam:500+gauss-newton. Runs are made one after the other; the
-last iterate counts, not the best.
+Stages inside one choice are joined by "+": --vary optimizer=adam,adam:500+gauss-newton. Runs are made one after the
+other; the last iterate counts, not the best.
 """
 
 from __future__ import annotations
@@ -61,6 +61,8 @@ def run(arguments) -> int:
     if arguments.seeds < 1:
         raise ProblemError(f"--seeds {arguments.seeds} must be at least 1")
     combinations = choices(arguments.vary)
+    if "seed" in combinations[0]:
+        raise ProblemError("--vary seed: the spread over seeds is what --seeds N shows")
     overrides, dotted = split_settings(settings(arguments.set))
     base = {**recipe_options(arguments), **dotted}
     problem = load_problem(arguments.problem, overrides)
@@ -82,7 +84,8 @@ def run(arguments) -> int:
                 _solve(problem, make_recipe(problem.defaults, {**base, **choice, "seed": seed}), folder, stop))
             runs.setdefault(label, []).append(folder)
     console().print(table(found))
-    say(f"figure {plot_comparison(runs, out / 'comparison.png')}")
+    if first_of(found).truth.values:
+        say(f"figure {plot_comparison(runs, out / 'comparison.png')}")
     return 0
 
 
@@ -98,6 +101,11 @@ def _safe(label: str) -> str:
     return "".join(c if c.isalnum() or c in "-_.=" else "_" for c in label)
 
 
+def first_of(found: dict[str, list[Solution]]) -> Solution:
+    """Any of the solutions: they share the problem and its reference."""
+    return next(iter(found.values()))[0]
+
+
 def score(solution: Solution) -> float:
     """Mean relative error of the unknowns, or of the parameters that are known; without a reference the loss."""
     errors = solution.relative_l2() or solution.parameter_errors()
@@ -108,7 +116,7 @@ def score(solution: Solution) -> float:
 def table(found: dict[str, list[Solution]]) -> Table:
     """Median, smallest and largest error per choice."""
     result = Table(box=None, padding=(0, 2, 0, 0))
-    first = next(iter(found.values()))[0]
+    first = first_of(found)
     what = "error" if first.truth.values or first.parameter_errors() else "loss"
     for name in ("choice", f"median {what}", "smallest", "largest", "seconds", "steps", "runs"):
         result.add_column(name, justify="left" if name == "choice" else "right")

@@ -1,7 +1,7 @@
 """The command line: `sciml solve, compare, check, plot, reference, list, bench`.
 
-Each command is a thin shell round a function of the library. Errors of ours are printed as the sentence that they are, with exit
-code 2 for input that makes no sense and 1 for a run that failed.
+Each command is a thin shell round a function of the library. Errors of ours are printed as the sentence that they are,
+with exit code 2 for input that makes no sense and 1 for a run that failed.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def settings(entries: list[str]) -> dict[str, object]:
 
 
 def value_of(text: str):
-    """A Python number, boolean or None from text, formulas of numbers such as 0.01/pi included; else the text itself."""
+    """A Python number (formulas such as 0.01/pi included), boolean or None from text, else the text itself."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
@@ -77,7 +77,8 @@ def value_of(text: str):
     if not re.fullmatch(r"([0-9.+\-*/() ]|pi|e)+", text) or "**" in text:
         return text
     try:
-        return float(eval(compile(ast.parse(text, mode="eval"), "--set", "eval"), {"__builtins__": {}}, {"pi": pi, "e": e}))
+        formula = compile(ast.parse(text, mode="eval"), "--set", "eval")
+        return float(eval(formula, {"__builtins__": {}}, {"pi": pi, "e": e}))
     except (SyntaxError, TypeError, ZeroDivisionError, OverflowError):
         return text
 
@@ -89,14 +90,14 @@ def one_process() -> None:
         ProblemError: torchrun started more than one.
     """
     if os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
-        raise ProblemError(f"{os.environ['WORLD_SIZE']} processes were started (WORLD_SIZE), but this version trains on one "
-                           "device; start it without torchrun, or with --nproc-per-node=1")
+        raise ProblemError(f"{os.environ['WORLD_SIZE']} processes were started (WORLD_SIZE), but this version trains on "
+                           "one device; start it without torchrun, or with --nproc-per-node=1")
 
 
 def recipe_notes(recipe: Recipe) -> list[str]:
     """What is allowed but costs accuracy."""
     second = [s.optimizer for s in recipe.stages() if s.optimizer in ("gauss-newton", "lbfgs")]
     if recipe.dtype == "float32" and second:
-        return [f"{second[0]} in float32 ends at relative errors of about 1e-3: its steps need differences that float32 "
-                "rounds away; use --dtype float64 where accuracy counts"]
+        return [f"{second[0]} in float32 ends at relative errors of about 1e-3: its steps need differences that "
+                "float32 rounds away; use --dtype float64 where accuracy counts"]
     return []

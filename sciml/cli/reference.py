@@ -36,12 +36,13 @@ def run(arguments) -> int:
     reference, source = problem.reference, problem.source
     assert source is not None                  # it comes from a file
     if reference is None:
-        raise ProblemError(f"{source.path.name} has no reference; set reference= to a file, formulas or a function")
+        raise ProblemError(f"{source.path.name} has no reference; set reference= to a file, formulas or a "
+                           "function")
     start = time.perf_counter()
     if not isinstance(reference, str):
         if arguments.write:
-            raise ProblemError("--write stores what a solver made; this reference is "
-                               + ("a set of formulas" if isinstance(reference, dict) else "computed by the problem file"))
+            kind = "a set of formulas" if isinstance(reference, dict) else "computed by the problem file"
+            raise ProblemError(f"--write stores what a solver made; this reference is {kind}")
         with working("computing the reference"):
             truth = resolve(problem)
         say(f"{describe(truth)}; {time.perf_counter() - start:.1f} s")
@@ -58,8 +59,8 @@ def run(arguments) -> int:
         say(f"{path}: recomputing with {origin['solver']}({given}), {duration(origin['seconds'])} when it was made")
         with working("computing the reference"):
             grid, report = recompute(path)
-        say(f"took {duration(report['seconds'])}; self-convergence {number(report['self_convergence'])}, stated in the file "
-            f"{number(report['accuracy'])}")
+        say(f"took {duration(report['seconds'])}; self-convergence {number(report['self_convergence'])}, stated in the "
+            f"file {number(report['accuracy'])}")
         for name, value in report["difference"].items():
             say(f"{name}: recomputed and stored differ by {number(value)} (relative L2)")
     if arguments.write:

@@ -23,14 +23,16 @@ from .interruption import Interruption
 
 _console: list[Console] = []
 PATIENCE = 2.0           # seconds without a sign of life
-PLAIN_WIDTH = 80
+PLAIN_WIDTH = 80         # of lines in a pipe
+TABLE_WIDTH = 200        # of tables in a pipe, whose rows are better cut nowhere
 CLOSE = 0.9              # an error above this share of the best constant's says that little was learnt
 
 
 def console() -> Console:
     """The console that commands print to."""
     if not _console or _console[0].file is not sys.stdout:
-        _console[:] = [Console(file=sys.stdout, highlight=False, soft_wrap=True, emoji=False)]
+        width = None if sys.stdout.isatty() else TABLE_WIDTH
+        _console[:] = [Console(file=sys.stdout, width=width, highlight=False, soft_wrap=True, emoji=False)]
     return _console[0]
 
 
@@ -54,7 +56,9 @@ def number(value: float | None) -> str:
 
 def duration(seconds: float) -> str:
     """"12 s", "3 min", "2.5 h"."""
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def wrapped(parts: Sequence[str], width: int, indent: str = "    ") -> str:
@@ -109,8 +113,8 @@ class Progress:
         out.print(Text(self.problem.title, style="bold"))
         say(f"{self.recipe.model}, {self.recipe.optimizer}, {self.recipe.dtype} on {self.recipe.device}")
         if ansatz.satisfied:
-            say(wrapped(["built in:", *sorted(ansatz.satisfied)], self.width))
-        say(wrapped(["trained:", *dict.fromkeys(trained)], self.width))
+            say(wrapped(["built in", *sorted(ansatz.satisfied)], self.width))
+        say(wrapped(["trained ", *dict.fromkeys(trained)], self.width))
         if out.is_terminal:
             self.live = Live(console=out, refresh_per_second=4, transient=True, get_renderable=self.render)
             self.live.__enter__()
@@ -205,8 +209,8 @@ def errors_table(solution: Solution) -> None:
     say(f"reference: {result['reference']}")
     poor = [u for u, e in result["relative_l2"].items() if not e < CLOSE * result["null_score"][u]]
     if poor:
-        warn(f"the error of {', '.join(poor)} is no better than that of the best constant: the field has learnt next to "
-             "nothing yet; train longer, or try another optimizer or more points")
+        warn(f"the error of {', '.join(poor)} is no better than that of the best constant: the field has learnt next "
+             "to nothing yet; train longer, or try another optimizer or more points")
 
 
 def succeeded(status: str) -> bool:

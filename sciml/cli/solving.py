@@ -4,8 +4,8 @@
     sciml solve burgers --optimizer adam:2000,lbfgs --set nu=0.02 model.width=64
     sciml solve --resume runs/burgers-0 --time 120
 
-Ctrl-C stops after the step, saves and reports; press it twice to abort at once. --time and --steps of a resumed run count from
-the run's beginning.
+Ctrl-C stops after the step, saves and reports; press it twice to abort at once. --time and --steps of a resumed run
+count from the run's beginning.
 """
 
 from __future__ import annotations

@@ -64,4 +64,5 @@ def build_optimizer(name: str, params: Iterable[Tensor], options: Mapping[str, o
     except ProblemError:
         raise
     except (TypeError, ValueError) as error:
-        raise ProblemError(f"{key}: {error}") from error
+        given = ", ".join(f"{k}={v!r}" for k, v in options.items())
+        raise ProblemError(f"{key}({given}): {error}") from error

@@ -1,7 +1,7 @@
 """L-BFGS that does not stop in silence.
 
-torch's L-BFGS with a strong-Wolfe line search and both of its tolerances at zero. A step that moves nothing (a failed line
-search, a curvature history gone bad) clears the history and tries once more from steepest descent; when that moves
+torch's L-BFGS with a strong-Wolfe line search and both of its tolerances at zero. A step that moves nothing (a failed
+line search, a curvature history gone bad) clears the history and tries once more from steepest descent; when that moves
 nothing either, `stuck` says so and the caller reports it.
 """
 
@@ -64,8 +64,23 @@ class LBFGS(torch.optim.LBFGS):
 
     def _iterate(self, closure: Callable[[], Tensor], before: Tensor) -> Tensor:
         done = False
+        bound: Tensor | None = None
+
+        def guarded() -> Tensor:
+            """The loss; where it is not finite, a large one with no slope, at which the line search turns back."""
+            nonlocal bound
+            loss = torch.as_tensor(closure()).detach()
+            if bound is None:
+                bound = 10 * loss.abs() + 1
+            elif not bool(torch.isfinite(loss)):
+                for group in self.param_groups:
+                    for p in group["params"]:
+                        p.grad = torch.zeros_like(p)
+                return bound
+            return loss
+
         try:
-            loss = torch.as_tensor(super().step(closure))
+            loss = torch.as_tensor(super().step(guarded))
             done = bool(torch.isfinite(self._position()).all())
         finally:
             if not done:

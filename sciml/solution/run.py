@@ -5,8 +5,8 @@
     checkpoint.pt   everything that resume needs        result.json     status, errors, seconds, seed, versions
     figures/*.png
 
-Every file but metrics.jsonl is written beside its place and moved there in one step; metrics.jsonl only grows, and a line that
-was cut short is left out when it is read.
+Every file but metrics.jsonl is written beside its place and moved there in one step; metrics.jsonl only grows, and a
+line that was cut short is left out when it is read.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class RunFolder:
         if self.path.exists() and not self.path.is_dir():
             raise ProblemError(f"{self.path} is a file; name a folder for the run")
         if self.path.is_dir() and any(self.path.iterdir()) and not (self.path / "config.json").is_file():
-            raise ProblemError(f"{self.path} is not empty and no run folder; name a new folder, or an earlier run to replace")
+            raise ProblemError(f"{self.path} is not empty and no run folder; name a new folder, or an earlier run to "
+                               "replace")
         self.path.mkdir(parents=True, exist_ok=True)
         self.tidy()
         for name in ("checkpoint.pt", "result.json", "solution.h5", "metrics.jsonl"):
@@ -155,7 +156,7 @@ class RunFolder:
 
     def write_solution(self, attributes: Mapping[str, str | Sequence[str]],
                        groups: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-        """solution.h5: groups of arrays and attributes (text, or sequences of text); group names may contain slashes."""
+        """solution.h5: groups of arrays, and attributes (text or sequences of it); group names may contain slashes."""
         import h5py
 
         buffer = io.BytesIO()

@@ -1,7 +1,7 @@
 """Solutions: a trained field with its history, its errors and a status that is a sentence.
 
-A `Solution` evaluates at points, is scored against the reference, is drawn, saved and loaded. A run that failed is a solution too:
-its `status` says why, and its field is the last good one.
+A `Solution` evaluates at points, is scored against the reference, is drawn, saved and loaded. A run that failed is a
+solution too: its `status` says why, and its field is the last good one.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ class Solution:
             objective.load_state_dict(state["objective"])
             place_points(objective, state["points"])
         except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
-            raise ProblemError(f"{run.path}: the checkpoint does not fit its problem and config.json ({error}); if solve "
-                               "was given network=, give it here too") from error
+            raise ProblemError(f"{run.path}: the checkpoint does not fit its problem and config.json ({error}); if "
+                               "solve was given network=, give it here too") from error
         ended = (run.path / "result.json").is_file()
         status = str(run.read_json("result.json").get("status")) if ended else "the run did not end"
         return cls(problem, objective, resolve(problem), run.read_metrics(), config, status, state)

@@ -1,7 +1,7 @@
 """Keeping a run: reports and checkpoints as they come, on a disk that may be full.
 
-A write that fails costs what it would have kept, not the run: it is tried again at the next report, and what is on the disk
-from before stays whole.
+A write that fails costs what it would have kept, not the run: it is tried again at the next report, and what is on the
+disk from before stays whole.
 """
 
 from __future__ import annotations

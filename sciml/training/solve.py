@@ -81,6 +81,7 @@ def _open(run: RunFolder, training: Training, resume: bool) -> list[dict]:
     """Prepares a run folder; returns the reports so far."""
     if resume:
         run.tidy()
+        # A run that was killed before its first checkpoint starts from the beginning.
         if run.has_checkpoint or not (run.path / "config.json").is_file():
             _restore(run, training)
         run.truncate_metrics(training.step)
@@ -97,7 +98,7 @@ def _open(run: RunFolder, training: Training, resume: bool) -> list[dict]:
 
 
 def _restore(run: RunFolder, training: Training) -> None:
-    """Puts the training where its checkpoint is. (A run killed before its first checkpoint starts from the beginning.)"""
+    """Puts the training where its checkpoint is."""
     state = run.load_checkpoint(training.recipe.device)
     try:
         training.load_state_dict(state)

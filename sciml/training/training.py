@@ -1,7 +1,7 @@
 """Training: a generator that turns a problem and a recipe into better and better fields.
 
-`Training` holds everything that changes (field, unknown parameters, optimizer, points, generators, counters) and saves and
-restores all of it; `run` yields a `Report` now and then, and `solve` exhausts it.
+`Training` holds everything that changes (field, unknown parameters, optimizer, points, generators, counters) and saves
+and restores all of it; `run` yields a `Report` now and then, and `solve` exhausts it.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Training:
         """Share of the current stage's budget that is used."""
         steps = self.stages[self.stage].steps
         if steps:
-            return min(self.stage_step / steps, 1.0)     # of steps alone, so that a resumed run follows the same schedule
+            return min(self.stage_step / steps, 1.0)     # of steps alone: a resumed run follows the same schedule
         if self.recipe.time is None:
             return 0.0
         left = max(self.recipe.time - self.stage_start, 1e-9)
@@ -237,7 +237,8 @@ class Training:
         return deepcopy({
             "step": self.step, "stage": self.stage, "stage_step": self.stage_step, "seconds": self.seconds,
             "stage_start": self.stage_start, "optimizer": self.stages[self.stage].optimizer,
-            "objective": self.objective.state_dict(), "points": points, "driver": self.driver.state_dict(), "generator": self.generator.get_state(),
+            "objective": self.objective.state_dict(), "points": points, "driver": self.driver.state_dict(),
+            "generator": self.generator.get_state(),
         })
 
     def load_state_dict(self, state: Mapping) -> None:
