@@ -2,9 +2,9 @@
 
     r(θ) = [ √(λ_b / N_b) r_b(θ) ]_b,        L(θ) = |r|² = Σ_b λ_b mean_n |r_b,n|²
 
-Losses, gradients, residual vectors and Jacobians are views of this one object. A block's rows are pointwise values, their
-differences between opposite faces, or their integrals; all three are linear in the pointwise values, so the Jacobian
-follows from the pointwise one.
+Losses, gradients, residual vectors and Jacobians are views of this one object. A block's rows are pointwise values,
+their differences between opposite faces, or their integrals; all three are linear in the pointwise values, so the
+Jacobian follows from the pointwise one.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ class Objective(nn.Module):
         X = points.X
         requests = block.program.requests
         engine = engine or self.engine
-        leaves = dict(engine.derivatives(self.field, X, requests, self.problem.setting.unknowns, tape)) if requests else {}
+        unknowns = self.problem.setting.unknowns
+        leaves = dict(engine.derivatives(self.field, X, requests, unknowns, tape)) if requests else {}
         N = X.shape[0]
         for key in block.program.leaves:
             kind, name, _ = key
@@ -263,8 +264,8 @@ class Objective(nn.Module):
                     value = float("inf") if bool(bad.any()) else float(size[i])
                     if value > largest:
                         largest = value
-                        at = ", ".join(f"{n}={v:.4g}" for n, v in zip(points.names, points.X[i].tolist(), strict=True)) \
-                            if block.combine != "integral" else "its integral"
+                        at = "its integral" if block.combine == "integral" else ", ".join(
+                            f"{n}={v:.4g}" for n, v in zip(points.names, points.X[i].tolist(), strict=True))
                         text = f"condition {block.name!r} at {at} (|r| = {float(size[i]):.3g})"
         return text
 

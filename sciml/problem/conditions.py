@@ -107,7 +107,8 @@ def _where(setting: Setting, on, where: str, default: str):
         return found[0]
     regions = [r for r in found if isinstance(r, Region)]
     if len(regions) < len(found):
-        raise ProblemError(f"{where}: on=[…] mixes the inside of a domain with boundaries; write one condition for each")
+        raise ProblemError(f"{where}: on=[…] mixes the inside of a domain with boundaries; write one condition for "
+                           "each")
     return Join(regions, ", ".join(r.label for r in regions), setting.domain.space, setting.domain.size)
 
 

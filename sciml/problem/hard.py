@@ -2,17 +2,17 @@
 
     u(x, t) = G(x, t) + B(x, t) N_θ(x, t)
 
-The lift G takes the prescribed values, the bubble B vanishes where they are prescribed (with as many time derivatives as
-are given initially), and periodic coordinates enter the network through cos and sin. Then those conditions hold exactly for
-every θ and leave the loss.
+The lift G takes the prescribed values, the bubble B vanishes where they are prescribed (with as many time derivatives
+as are given initially), and periodic coordinates enter the network through cos and sin. Then those conditions hold
+exactly for every θ and leave the loss.
 
 On boxes G is the transfinite (Coons) interpolation of the faces' data over the initial data, B a product of linear
 factors. On other domains B is the product of the regions' smooth distance functions φ_i and G the blend
 Σ w_i g_i, w_i ∝ Π_{j≠i} φ_j (Sukumar and Srivastava 2022, eq. 11, doi:10.1016/j.cma.2021.114333).
 
-Data that contradict each other where faces meet (a lid that moves between fixed walls) have no continuous lift; then `build` says
-so, and with `constraints="auto"` that unknown's conditions stay in the loss. So do initial data that are not periodic
-where the field is: t N_θ with a periodic N_θ would carry their kink through all times.
+Data that contradict each other where faces meet (a lid that moves between fixed walls) have no continuous lift; then
+`build` says so, and with `constraints="auto"` that unknown's conditions stay in the loss. So do initial data that are
+not periodic where the field is: t N_θ with a periodic N_θ would carry their kink through all times.
 """
 
 from __future__ import annotations

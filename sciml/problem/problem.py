@@ -1,7 +1,7 @@
 """Problem: domain, unknowns, parameters, conditions and reference, checked and frozen.
 
-Building a problem runs every equation once on symbolic values (no training, well under two seconds), which finds the set
-of derivatives and nearly every mistake: names, regions, shapes, empty sets.
+Building a problem runs every equation once on symbolic values (no training, well under two seconds), which finds the
+set of derivatives and nearly every mistake: names, regions, shapes, empty sets.
 """
 
 from __future__ import annotations
