@@ -1,7 +1,7 @@
 """A problem from Python, without a file: Poisson's equation on a disk with a hole, solved and evaluated.
 
-The boundary values are built into the field through the domain's smooth distance function, so that only the equation is trained.
-The exact solution of −Δu = 4 with u = 1 − r² + c log r is known; both circles take its values.
+The boundary values are built into the field through the domain's smooth distance function, so that only the
+equation is trained. The exact solution of −Δu = 4 with u = 1 − r² + c log r is known; both circles take its values.
 """
 
 import torch

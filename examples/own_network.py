@@ -1,7 +1,7 @@
 """A network of your own: any torch module from points to unknowns.
 
-It needs no method for derivatives: nested reverse mode takes them, and Gauss–Newton gets its Jacobian from `vmap`. A `Field` made of jet
-operations would be faster; this is the way when a module exists already.
+It needs no method for derivatives: nested reverse mode takes them, and Gauss–Newton gets its Jacobian from `vmap`. A
+`Field` made of jet operations would be faster; this is the way when a module exists already.
 """
 
 from math import pi

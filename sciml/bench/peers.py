@@ -30,7 +30,8 @@ def _fourth_order(x, u):
             + _hessian(u_xx, x, 0, 0))
 
 
-EQUATIONS = {"Burgers": (_burgers, 2, 1), "Navier–Stokes 2-D": (_navier_stokes, 3, 3), "4th order": (_fourth_order, 2, 1)}
+EQUATIONS = {"Burgers": (_burgers, 2, 1), "Navier–Stokes 2-D": (_navier_stokes, 3, 3),
+             "4th order": (_fourth_order, 2, 1)}
 
 
 def deepxde_step(name: str, N: int, dtype: torch.dtype, device: str) -> Callable[[], object]:

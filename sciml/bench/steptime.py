@@ -1,7 +1,7 @@
 """One residual-and-gradient step (loss and its parameter gradient) under each differential engine, all in one run.
 
-MLP 4×64 with tanh. Times are medians over repetitions that alternate between the methods, so that a noisy machine hits all of them
-alike; read the ratios to nested reverse mode, not the milliseconds.
+MLP 4×64 with tanh. Times are medians over repetitions that alternate between the methods, so that a noisy machine hits
+all of them alike; read the ratios to nested reverse mode, not the milliseconds.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def measure(names=None, sizes=(2048, 8192), dtypes=(torch.float32, torch.float64
 def _row(name: str, N: int, dtype, device: str, repetitions: int) -> dict:
     methods = steppers(name, N, dtype, device)
     times: dict[str, list[float]] = {m: [] for m in methods}
-    for m, step in list(methods.items()):
+    for step in list(methods.values()):
         for _ in range(2):
             step()
     for _ in range(repetitions):

@@ -1,7 +1,7 @@
 """The accuracy table: every shipped problem with its recipe, its target and a time, over several seeds.
 
-Results are kept row by row in a folder, so that a suite can be interrupted, continued (rows found there are kept) and written into
-the README between its markers. The last iterate counts; medians and ranges are over seeds.
+Results are kept row by row in a folder, so that a suite can be interrupted, continued (rows found there are kept) and
+written into the README between its markers. The last iterate counts; medians and ranges are over seeds.
 """
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ class Identity(Activation):
 
 def product_derivatives(f: list[Tensor], g: list[Tensor]) -> list[Tensor]:
     """Derivatives of f g from those of f and g (Leibniz)."""
-    return [sum(comb(k, j) * f[j] * g[k - j] for j in range(k + 1)) for k in range(len(f))]
+    return [sum((comb(k, j) * f[j] * g[k - j] for j in range(1, k + 1)), f[0] * g[k]) for k in range(len(f))]
 
 
 ACTIVATIONS: dict[str, Activation] = {

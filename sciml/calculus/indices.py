@@ -88,7 +88,8 @@ def _tabulated(make: Callable) -> Callable:
             tables[key] = make(*key)
         return tables[key]
 
-    table._dynamo_marked_constant = True   # torch.compiler.assume_constant_result does this, and imports the compiler
+    # torch.compiler.assume_constant_result does this, and imports the compiler
+    table._dynamo_marked_constant = True   # type: ignore[attr-defined]
     return table
 
 

@@ -139,6 +139,7 @@ def multiply(f: Jet, g: Jet) -> Jet:
             term = f.data[i] * g.data[j]
             term = term if count == 1 else count * term
             total = term if total is None else total + term
+        assert total is not None              # every ∂^α (f g) has terms
         streams.append(total)
     return Jet(torch.stack(streams), f.indices, None, f.tape)
 
@@ -192,9 +193,9 @@ def compose(data: Tensor, activation: Activation, indices: IndexSet, present: tu
                 term = None
                 for i in factors:
                     term = data[i] if term is None else term * data[i]
-                if term is not None and count != 1:
-                    term = count * term
-                part = term if part is None else part + term
+                if term is not None:                  # None: the value itself, σ(h)
+                    term = term if count == 1 else count * term
+                    part = term if part is None else part + term
             value = sigma[k] if part is None else sigma[k] * part
             total = value if total is None else total + value
         streams.append(torch.zeros_like(data[0]) if total is None else total)
@@ -223,7 +224,7 @@ class _Compose(torch.autograd.Function):
         else:
             slope = compose(data, ctx.activation, ctx.indices, ctx.present, ctx.shift + 1)
         rows = {row: i for i, row in enumerate(ctx.present)}
-        totals: list[Tensor | None] = [None] * len(ctx.present)
+        totals: dict[int, Tensor] = {}
         for alpha, terms in enumerate(ctx.indices.leibniz()):
             for count, beta, rest in terms:
                 if beta not in rows:
@@ -231,5 +232,5 @@ class _Compose(torch.autograd.Function):
                 term = adjoint[alpha] * slope[rest]
                 term = term if count == 1 else count * term
                 i = rows[beta]
-                totals[i] = term if totals[i] is None else totals[i] + term
-        return torch.stack(totals), None, None, None, None
+                totals[i] = totals[i] + term if i in totals else term
+        return torch.stack([totals[i] for i in range(len(ctx.present))]), None, None, None, None

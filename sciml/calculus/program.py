@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,7 +38,7 @@ class Program:
         leaves: Keys (kind, name, α) of the inputs.
     """
 
-    def __init__(self, outputs: Mapping[str, object]):
+    def __init__(self, outputs: Mapping[Any, object]):      # names may be tuples too
         self.names = tuple(outputs)
         self._slots: dict = {}
         self._steps: list[tuple] = []
@@ -79,6 +80,7 @@ class Program:
                 stack.extend(missing)
                 continue
             stack.pop()
+            assert isinstance(node, (Leaf, Apply))
             self._known[id(node)] = self._leaf(node) if isinstance(node, Leaf) else self._operation(node)
             self._alive.append(node)
         return self._known[id(value)]

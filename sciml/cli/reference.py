@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import ProblemError, look_up
@@ -32,9 +33,10 @@ def add_arguments(parser) -> None:
 def run(arguments) -> int:
     """Runs `sciml reference`."""
     problem = load_problem(arguments.problem, settings(arguments.set))
-    reference = problem.reference
+    reference, source = problem.reference, problem.source
+    assert source is not None                  # it comes from a file
     if reference is None:
-        raise ProblemError(f"{problem.source.path.name} has no reference; set reference= to a file, formulas or a "
+        raise ProblemError(f"{source.path.name} has no reference; set reference= to a file, formulas or a "
                            "function")
     start = time.perf_counter()
     if not isinstance(reference, str):
@@ -47,7 +49,7 @@ def run(arguments) -> int:
         return 0
     path = find_data(reference, problem)
     _, origin = load_with_origin(path)
-    overrides = problem.source.overrides
+    overrides = source.overrides
     if overrides:
         grid = _with_other_constants(origin, overrides)
         origin["seconds"] = time.perf_counter() - start
@@ -68,7 +70,7 @@ def run(arguments) -> int:
     return 0
 
 
-def _with_other_constants(origin: dict, overrides: dict) -> Grid:
+def _with_other_constants(origin: dict, overrides: Mapping) -> Grid:
     """The reference for other constants than the file's; they go into origin["arguments"] too."""
     solver = look_up("solver", origin["solver"], SOLVERS)
     valid = inspect.signature(solver).parameters

@@ -87,6 +87,7 @@ def _resumed(arguments, given: dict, entries: dict) -> tuple[Problem, dict, Path
 
 def claim_folder(problem: Problem, label: str = "", base: str = "runs") -> Path:
     """Makes the first of runs/NAME-0, runs/NAME-1, … that does not exist; two runs started at once get two."""
+    assert problem.source is not None          # it comes from a file
     k = 0
     while True:
         folder = Path(base) / f"{problem.source.path.stem}{label}-{k}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from math import prod
+from typing import Any
 
 import torch
 from torch import Generator
@@ -49,7 +50,7 @@ class FieldOptions:
             raise ProblemError(f"model.fourier={self.fourier} must be 0 (none) or a number of features")
 
     @staticmethod
-    def from_mapping(options: Mapping[str, object]) -> FieldOptions:
+    def from_mapping(options: Mapping[str, Any]) -> FieldOptions:
         """Options from a dict; unknown names are refused with the nearest valid one."""
         valid = {f.name: f.type for f in fields(FieldOptions)}
         for name in options:
@@ -71,11 +72,12 @@ def build_network(name: str, bounds, outputs: int, options: FieldOptions, genera
         breaks: Positions by column of coordinates where the field may have kinks and jumps.
     """
     architecture = look_up("model", name, NETWORKS)
-    embedding: torch.nn.Module = Embedding(bounds, dict(periods or {}), options.harmonics, dtype)
-    inputs = embedding.outputs
+    coordinates = Embedding(bounds, dict(periods or {}), options.harmonics, dtype)
+    embedding: torch.nn.Module = coordinates
+    inputs = coordinates.outputs
     if options.fourier:
         features = FourierFeatures(inputs, options.fourier, options.sigma, generator, dtype)
-        embedding = torch.nn.Sequential(embedding, features)
+        embedding = torch.nn.Sequential(coordinates, features)
         inputs = features.outputs
     pieces = prod(len(places) + 1 for places in (breaks or {}).values())
     shape = Shape(inputs, outputs * pieces, options.width, options.depth, options.activation, options.adaptive,

@@ -93,6 +93,10 @@ class Embedding(nn.Module):
         harmonics: K.
     """
 
+    middle: Tensor
+    factor: Tensor
+    waves: Tensor
+
     def __init__(self, bounds, periods: dict[int, float], harmonics: int, dtype: torch.dtype):
         super().__init__()
         low = torch.tensor([b[0] for b in bounds], dtype=dtype)
@@ -132,6 +136,8 @@ class FourierFeatures(nn.Module):
         count: Number of rows of B; the output has twice as many channels.
         sigma: σ, the highest frequencies reached are about 2σ per unit of the scaled input.
     """
+
+    B: Tensor
 
     def __init__(self, inputs: int, count: int, sigma: float, generator: Generator, dtype: torch.dtype):
         super().__init__()

@@ -118,7 +118,9 @@ class PirateNet(Field):
         U, V = self.sigma(self.u(h)), self.sigma(self.v(h))
         difference = subtract(U, V)
         h = h if self.lift is None else self.lift(h)
-        for (first, second, third), alpha in zip(self.blocks, self.alphas, strict=True):
+        for block, alpha in zip(self.blocks, self.alphas, strict=True):
+            assert isinstance(block, nn.ModuleList)
+            first, second, third = block
             f = self.sigma(first(h))
             f = add(V, multiply(f, difference))
             f = self.sigma(second(f))

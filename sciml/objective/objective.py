@@ -2,9 +2,9 @@
 
     r(θ) = [ √(λ_b / N_b) r_b(θ) ]_b,        L(θ) = |r|² = Σ_b λ_b mean_n |r_b,n|²
 
-Losses, gradients, residual vectors and Jacobians are views of this one object. A block's rows are pointwise values, their
-differences between opposite faces, or their integrals; all three are linear in the pointwise values, so the Jacobian
-follows from the pointwise one.
+Losses, gradients, residual vectors and Jacobians are views of this one object. A block's rows are pointwise values,
+their differences between opposite faces, or their integrals; all three are linear in the pointwise values, so the
+Jacobian follows from the pointwise one.
 """
 
 from __future__ import annotations
@@ -67,13 +67,15 @@ class Objective(nn.Module):
         X = points.X
         requests = block.program.requests
         engine = engine or self.engine
-        leaves = dict(engine.derivatives(self.field, X, requests, self.problem.unknowns, tape)) if requests else {}
+        unknowns = self.problem.setting.unknowns
+        leaves = dict(engine.derivatives(self.field, X, requests, unknowns, tape)) if requests else {}
         N = X.shape[0]
         for key in block.program.leaves:
             kind, name, _ = key
             if kind == "coordinate":
                 leaves[key] = X[:, points.names.index(name)]
             elif kind == "normal":
+                assert points.normals is not None
                 leaves[key] = points.normals[:, points.names.index(name)]
             elif kind == "data":
                 leaves[key] = (data or {})[name]
@@ -92,11 +94,13 @@ class Objective(nn.Module):
         """
         X = torch.zeros(1, len(self.problem.coordinates), dtype=self.dtype, device=self.device)
         for block in self.blocks:                 # fields make their tables here: programs cannot be made while tracing
-            self.engine.derivatives(self.field, X, block.program.requests, self.problem.unknowns)
+            self.engine.derivatives(self.field, X, block.program.requests, self.problem.setting.unknowns)
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
-        self.values = torch.compile(self.values, fullgraph=True, dynamic=False, backend=backend)
+        self.values = torch.compile(  # type: ignore[method-assign]  # the compiled pass takes the method's place
+            self.values, fullgraph=True, dynamic=False, backend=backend)
 
     def _partner(self, block: Block, points: Points) -> Points:
+        assert block.partner is not None
         name, shift = block.partner
         offset = torch.zeros(points.X.shape[1], dtype=points.X.dtype, device=points.X.device)
         offset[points.names.index(name)] = shift
@@ -112,6 +116,7 @@ class Objective(nn.Module):
         return f
 
     def _integrate(self, block: Block, points: Points, f: Tensor) -> Tensor:
+        assert points.weights is not None
         weighted = points.weights.reshape(-1, *[1] * (f.ndim - 1)) * f
         return weighted.reshape(block.groups, -1, *f.shape[1:]).sum(1)
 
@@ -259,8 +264,8 @@ class Objective(nn.Module):
                     value = float("inf") if bool(bad.any()) else float(size[i])
                     if value > largest:
                         largest = value
-                        at = ", ".join(f"{n}={v:.4g}" for n, v in zip(points.names, points.X[i].tolist(), strict=True)) \
-                            if block.combine != "integral" else "its integral"
+                        at = "its integral" if block.combine == "integral" else ", ".join(
+                            f"{n}={v:.4g}" for n, v in zip(points.names, points.X[i].tolist(), strict=True))
                         text = f"condition {block.name!r} at {at} (|r| = {float(size[i]):.3g})"
         return text
 

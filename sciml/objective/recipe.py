@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
 
 import torch
 
@@ -169,7 +170,7 @@ def make_recipe(defaults: Mapping[str, object], given: Mapping[str, object]) -> 
     Raises:
         ProblemError: An unknown key or value, with the nearest valid one.
     """
-    plain: dict[str, object] = {}
+    plain: dict[str, Any] = {}
     options: dict[str, dict[str, object]] = {}
     given = {k: v for k, v in given.items() if v is not None}
     for key, value in defaults.items():
@@ -188,12 +189,12 @@ def make_recipe(defaults: Mapping[str, object], given: Mapping[str, object]) -> 
 
 def _put(key: str, value, plain: dict, options: dict) -> None:
     if key in ("model", "sampler", "optimizer") and isinstance(value, Mapping):
-        part = dict(value)
-        name = part.pop("name", None)
+        own = dict(value)
+        name = own.pop("name", None)
         if name is not None:
             plain[key] = name
         target = "model" if key == "model" else str(plain.get(key, name))
-        options.setdefault(target, {}).update(part)
+        options.setdefault(target, {}).update(own)
     elif key == "optimizer" and isinstance(value, (list, tuple)):
         plain[key] = ",".join(value)
     elif key == "options" and isinstance(value, Mapping):
@@ -228,13 +229,13 @@ def _arguments(cls: type) -> list[str]:
     return [p for p in inspect.signature(cls).parameters if p not in ("params", "defaults")]
 
 
-def sampler_options(recipe: Recipe) -> dict[str, object]:
+def sampler_options(recipe: Recipe) -> dict[str, Any]:
     """Options of the recipe's sampler, by `sampler.…` or by its name.
 
     Raises:
         ProblemError: It has no such option, or does not take the value.
     """
-    found = {**recipe.options.get("sampler", {}), **recipe.options.get(recipe.sampler, {})}
+    found: dict[str, Any] = {**recipe.options.get("sampler", {}), **recipe.options.get(recipe.sampler, {})}
     cls = SAMPLERS[recipe.sampler]
     for name in found:
         if name not in _arguments(cls):
@@ -258,7 +259,7 @@ def optimizer_options(recipe: Recipe, name: str) -> dict[str, object]:
     return found
 
 
-def recipe_from(config: Mapping[str, object], where: str) -> Recipe:
+def recipe_from(config: Mapping[str, Any], where: str) -> Recipe:
     """The recipe that a run's config.json holds.
 
     Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,7 +56,7 @@ def build_optimizer(name: str, params: Iterable[Tensor], options: Mapping[str, o
     params = list(params)
     if key == "muon" and any(p.ndim != 2 for p in params):
         raise ProblemError("muon takes matrices only, and this field has vectors (biases); use adam or lbfgs")
-    settings = dict(options)
+    settings: dict[str, Any] = dict(options)
     if key in LEARNING_RATES:
         settings.setdefault("lr", LEARNING_RATES[key])
     try:

@@ -70,7 +70,8 @@ class GaussNewton(torch.optim.Optimizer):
         return self.param_groups[0]["damping"]
 
     @torch.no_grad()
-    def step(self, linearize: Callable[[], tuple[Tensor, Tensor]], residual: Callable[[], Tensor]) -> float:
+    def step(self, linearize: Callable[[], tuple[Tensor, Tensor]],  # type: ignore[override]  # residuals, no loss
+             residual: Callable[[], Tensor]) -> float:
         """One accepted step, or none after `tries` refusals.
 
         Args:
@@ -163,6 +164,7 @@ class _NormalEquations:
 
     def solve(self, b: Tensor) -> Tensor:
         """(JᵀJ + μ Id)⁻¹ Jᵀ b, shape (P,), for b of shape (R,)."""
+        assert self.cholesky is not None        # `factor` comes first
         right = b if self.wide else self.J.T @ b
         w = torch.cholesky_solve(right[:, None], self.cholesky)[:, 0]
         return self.J.T @ w if self.wide else w

@@ -42,7 +42,7 @@ class LBFGS(torch.optim.LBFGS):
                     p.copy_(position[start:start + p.numel()].view_as(p))
                     start += p.numel()
 
-    def step(self, closure: Callable[[], Tensor]) -> Tensor:
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]  # torch's says float
         """Up to `max_iter` iterations; sets `stuck` if even steepest descent moves nothing.
 
         Iterations that end where nothing is finite, or that are interrupted, are taken back.

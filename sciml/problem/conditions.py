@@ -20,6 +20,7 @@ from torch import Tensor
 from ..calculus import Program, d, dot, grad
 from ..errors import ProblemError, look_up, unknown_name
 from ..geometry import Box, Join, Region
+from ..geometry.patch import Patch
 from ..points import Points, concatenate
 from .setting import Setting, components, function_name
 
@@ -46,7 +47,7 @@ class Block:
     name: str
     components: tuple[str, ...]
     program: Program
-    region: object
+    region: Patch | Points
     combine: str = "each"
     partner: tuple[str, float] | None = None
     target: float = 0.0
@@ -86,7 +87,7 @@ def _regions(on) -> tuple:
 
 def _where(setting: Setting, on, where: str, default: str):
     """Region object for a name, a list of names, a domain, a region or a predicate."""
-    found = []
+    found: list[Patch] = []
     for item in _regions(default if on is None else on):
         if isinstance(item, str):
             if item == "interior":
@@ -104,9 +105,11 @@ def _where(setting: Setting, on, where: str, default: str):
                                "coordinates")
     if len(found) == 1:
         return found[0]
-    if not all(isinstance(r, Region) for r in found):
-        raise ProblemError(f"{where}: on=[…] mixes the inside of a domain with boundaries; write one condition for each")
-    return Join(found, ", ".join(r.label for r in found), setting.domain.space, setting.domain.size)
+    regions = [r for r in found if isinstance(r, Region)]
+    if len(regions) < len(found):
+        raise ProblemError(f"{where}: on=[…] mixes the inside of a domain with boundaries; write one condition for "
+                           "each")
+    return Join(regions, ", ".join(r.label for r in regions), setting.domain.space, setting.domain.size)
 
 
 def _embed(setting: Setting, region, where: str):
@@ -523,6 +526,7 @@ class Integral(Condition):
             self.groups, generator=torch.Generator().manual_seed(0), rule="sobol")
         Q, M = len(inner), len(outer)
         X = torch.cat([outer.X.repeat_interleave(Q, 0), inner.X.repeat(M, 1)], dim=1)
+        assert inner.weights is not None
         weights = inner.weights.repeat(M)
         return Points(X, outer.names + inner.names, weights).reorder(names), M
 

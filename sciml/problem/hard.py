@@ -2,21 +2,22 @@
 
     u(x, t) = G(x, t) + B(x, t) N_θ(x, t)
 
-The lift G takes the prescribed values, the bubble B vanishes where they are prescribed (with as many time derivatives as
-are given initially), and periodic coordinates enter the network through cos and sin. Then those conditions hold exactly for
-every θ and leave the loss.
+The lift G takes the prescribed values, the bubble B vanishes where they are prescribed (with as many time derivatives
+as are given initially), and periodic coordinates enter the network through cos and sin. Then those conditions hold
+exactly for every θ and leave the loss.
 
 On boxes G is the transfinite (Coons) interpolation of the faces' data over the initial data, B a product of linear
 factors. On other domains B is the product of the regions' smooth distance functions φ_i and G the blend
 Σ w_i g_i, w_i ∝ Π_{j≠i} φ_j (Sukumar and Srivastava 2022, eq. 11, doi:10.1016/j.cma.2021.114333).
 
-Data that contradict each other where faces meet (a lid that moves between fixed walls) have no continuous lift; then `build` says
-so, and with `constraints="auto"` that unknown's conditions stay in the loss. So do initial data that are not periodic
-where the field is: t N_θ with a periodic N_θ would carry their kink through all times.
+Data that contradict each other where faces meet (a lid that moves between fixed walls) have no continuous lift; then
+`build` says so, and with `constraints="auto"` that unknown's conditions stay in the loss. So do initial data that are
+not periodic where the field is: t N_θ with a periodic N_θ would carry their kink through all times.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -41,8 +42,8 @@ class Ansatz:
         refused: Why conditions were left in the loss, by unknown.
     """
 
-    lifts: dict[str, object]
-    bubbles: dict[str, object]
+    lifts: Mapping[str, Quantity | float]
+    bubbles: Mapping[str, Quantity | float]
     periods: dict[str, float]
     satisfied: frozenset[str]
     refused: dict[str, str] = field(default_factory=dict)
@@ -74,7 +75,10 @@ def build(problem: Problem, mode: str = "auto") -> Ansatz:
         raise ProblemError(f"constraints={mode!r} is not one of hard, soft, auto")
     statements = [h for b in problem.blocks for h in b.hard]
     periods = _periods(problem, statements)
-    lifts, bubbles, done, refused = {}, {}, set(), {}
+    lifts: dict[str, Quantity | float] = {}
+    bubbles: dict[str, Quantity | float] = {}
+    done: set[int] = set()
+    refused: dict[str, str] = {}
     for unknown in problem.unknowns:
         own = [h for h in statements if h.unknown == unknown and h.kind != "periodic"]
         lifts[unknown], bubbles[unknown] = 0.0, 1.0
@@ -152,7 +156,7 @@ def _box_faces(problem: Problem, own: list[HardData], periods) -> dict[str, obje
 
 def _box(problem: Problem, initial: dict[int, object], faces: dict[str, object]):
     frame = problem.setting.frame
-    lift: object = 0.0
+    lift: Quantity | float = 0.0
     if initial:
         t = frame.leaf("coordinate", "t")
         start = _interval(problem, "t")[0]
@@ -161,7 +165,7 @@ def _box(problem: Problem, initial: dict[int, object], faces: dict[str, object])
             for k in range(1, order + 1):
                 factor = factor * (t - start) / k
             lift = lift + factor * _value(problem, value)
-    bubble: object = 1.0
+    bubble: Quantity | float = 1.0
     for c in problem.domain.space:
         low, high = _interval(problem, c)
         x = frame.leaf("coordinate", c)
@@ -185,24 +189,24 @@ def _general(problem: Problem, initial: dict[int, object], dirichlet: list[HardD
     frame = problem.setting.frame
     coordinates = {n: frame.leaf("coordinate", n) for n in problem.coordinates}
     # Regions with the same data share a factor: their φ all vanish where they meet, and the blend would be 0/0 there.
-    factors: dict[object, object] = {}
+    factors: dict[object, Quantity | float] = {}
     for h in dirichlet:
         for region in h.regions:
             level = problem.region.region(region).level(coordinates)
             factors[h.value] = factors.get(h.value, 1.0) * level
     levels, values = list(factors.values()), [_value(problem, g) for g in factors]
-    bubble: object = 1.0
+    bubble: Quantity | float = 1.0
     for phi in levels:
         bubble = bubble * phi
-    lift: object = 0.0
+    lift: Quantity | float = 0.0
     if levels:
         weights = []
         for i in range(len(levels)):
-            w: object = 1.0
+            w: Quantity | float = 1.0
             for j, phi in enumerate(levels):
                 w = w if i == j else w * phi
             weights.append(w)
-        total: object = 0.0
+        total: Quantity | float = 0.0
         for w in weights:
             total = total + w
         if all(isinstance(g, (int, float)) and g == values[0] for g in values):
@@ -213,7 +217,7 @@ def _general(problem: Problem, initial: dict[int, object], dirichlet: list[HardD
     if initial:
         t = frame.leaf("coordinate", "t")
         start = _interval(problem, "t")[0]
-        correction: object = 0.0
+        correction: Quantity | float = 0.0
         for order, value in sorted(initial.items()):
             factor = 1.0
             for k in range(1, order + 1):

@@ -10,29 +10,12 @@ import ast
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from ..errors import ProblemError, unknown_name
-from .problem import Problem
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a problem came from.
-
-    Args:
-        path: The file.
-        text: Its source.
-        doc: Its docstring.
-        overrides: Values set from outside (`--set nu=0.02`).
-    """
-
-    path: Path
-    text: str
-    doc: str
-    overrides: Mapping[str, object]
+from .problem import Problem, Source
 
 
 def search_path() -> list[Path]:
@@ -143,12 +126,12 @@ def _constants(tree: ast.Module) -> list[str]:
     return [name for name in map(_assigned, tree.body) if name is not None]
 
 
-def _override(tree: ast.Module, overrides: Mapping[str, object]) -> set[str]:
+def _override(tree: ast.Module, overrides: Mapping[str, Any]) -> set[str]:
     """Replaces the values of top-level constants in place; returns the names found."""
-    used = set()
+    used: set[str] = set()
     for node in tree.body:
         name = _assigned(node)
-        if name in overrides and isinstance(node, (ast.Assign, ast.AnnAssign)):
+        if name is not None and name in overrides and isinstance(node, (ast.Assign, ast.AnnAssign)):
             node.value = ast.copy_location(ast.Constant(overrides[name]), node)
             used.add(name)
     ast.fix_missing_locations(tree)

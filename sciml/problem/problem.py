@@ -1,7 +1,7 @@
 """Problem: domain, unknowns, parameters, conditions and reference, checked and frozen.
 
-Building a problem runs every equation once on symbolic values (no training, well under two seconds), which finds the set
-of derivatives and nearly every mistake: names, regions, shapes, empty sets.
+Building a problem runs every equation once on symbolic values (no training, well under two seconds), which finds the
+set of derivatives and nearly every mistake: names, regions, shapes, empty sets.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,6 +20,23 @@ from ..geometry import Box, Domain
 from ..points import Points
 from .conditions import Block, Condition, Interface
 from .setting import Range, Setting, Unknown, check_shape
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a problem came from.
+
+    Args:
+        path: The file.
+        text: Its source.
+        doc: Its docstring.
+        overrides: Values set from outside (`--set nu=0.02`).
+    """
+
+    path: Path
+    text: str
+    doc: str
+    overrides: Mapping[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +83,7 @@ class Problem:
 
     setting: Setting = field(init=False, repr=False)
     blocks: tuple[Block, ...] = field(init=False, repr=False)
+    source: Source | None = field(init=False, repr=False, default=None)
 
     @property
     def coordinates(self) -> tuple[str, ...]:
@@ -104,7 +124,7 @@ class Problem:
         if ranges:
             domain = (domain * Box(**{n: (r.low, r.high) for n, r in ranges.items()})).with_space(self.domain.space)
         frame = Frame(tuple(domain.names), tuple(self.domain.space))
-        return Setting(frame, domain, self.unknowns, constants, trainable, self._breaks())
+        return Setting(frame, domain, _names(self.unknowns), constants, trainable, self._breaks())
 
     def _breaks(self) -> dict[str, tuple[float, ...]]:
         found: dict[str, set[float]] = {}

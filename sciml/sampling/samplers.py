@@ -1,7 +1,7 @@
 """Samplers: which points a condition is asked to hold at, step after step.
 
-A sampler draws points on a region and, every `every` steps, replaces them. Points are always new tensors, drawn with the
-generator it is given, on the device of that generator.
+A sampler draws points on a region and, every `every` steps, replaces them. Points are always new tensors, drawn with
+the generator it is given, on the device of that generator.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ class Sampler(ABC):
         every: Steps between redraws; 0 keeps the first points.
 
     Note:
-        Fixed points are a trap for second-order methods: on the wave equation 1,500 fixed points let Gauss–Newton drive the
-        loss from 5e4 to 7e-3 with an error of 70 %, the residual hiding between the points. Hence the default of 10.
+        Fixed points are a trap for second-order methods: on the wave equation 1,500 fixed points let Gauss–Newton drive
+        the loss from 5e4 to 7e-3 with an error of 70 %, the residual hiding between the points. Hence the default
+        of 10.
     """
 
     rule = "uniform"

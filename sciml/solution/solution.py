@@ -125,7 +125,7 @@ class Solution:
         except (TypeError, ValueError) as error:
             raise ProblemError(f"coordinates must be numbers or arrays of numbers ({error})") from error
         try:
-            arrays = np.broadcast_arrays(*arrays)
+            arrays = list(np.broadcast_arrays(*arrays))
         except ValueError as error:
             shapes = ", ".join(f"{n} {np.shape(a)}" for n, a in zip(names, arrays, strict=True))
             raise ProblemError(f"coordinates do not broadcast: {shapes}") from error
@@ -174,7 +174,7 @@ class Solution:
         """Writes the run folder; returns it."""
         run = RunFolder(path)
         run.prepare()
-        source = getattr(self.problem, "source", None)
+        source = self.problem.source
         if source is not None:
             run.write_text("problem.py", source.text)
         run.write_json("config.json", self.config)

@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,7 +54,7 @@ class Truth:
 
 def find_data(name: str, problem: Problem) -> Path:
     """Path of a reference file: beside the problem, in the `data/` next to its folder, in `./data`, `$SCIML_DATA`."""
-    source = getattr(problem, "source", None)
+    source = problem.source
     places = [Path.cwd()]
     if source is not None:
         folder = source.path.resolve().parent
@@ -93,6 +94,7 @@ def _resolve(problem: Problem, compute: bool) -> Truth:
         grid, origin = load_with_origin(path)
         changed = _changed(problem, origin["arguments"])
         if changed:
+            assert problem.source is not None
             truth = _without(problem)
             return Truth(truth.X, {}, truth.axes, how=f"none: {path.name} was made for {changed}; make one with "
                          f"`sciml reference {problem.source.path.stem} --set …`")
@@ -110,9 +112,9 @@ def _resolve(problem: Problem, compute: bool) -> Truth:
                        f"{type(reference).__name__}")
 
 
-def _changed(problem: Problem, arguments: Mapping[str, object]) -> str:
+def _changed(problem: Problem, arguments: Mapping[str, Any]) -> str:
     """What the file was made for that the user has set to something else."""
-    overrides = getattr(getattr(problem, "source", None), "overrides", {})
+    overrides = problem.source.overrides if problem.source is not None else {}
     parts = [f"{k}={arguments[k]}" for k, v in overrides.items()
              if k in arguments and not np.isclose(float(arguments[k]), float(v), rtol=1e-9)]
     unknown = [k for k in overrides if k not in arguments]
@@ -167,10 +169,10 @@ def formula_program(problem: Problem, formulas: Mapping[str, object]) -> Program
     return Program(outputs)
 
 
-def _from_formulas(problem: Problem, formulas: Mapping[str, object]) -> Truth:
-    for key in formulas:
-        if key not in problem.unknowns and key not in problem.trainable:
-            raise ProblemError(f"reference: {unknown_name('unknown', key, [*problem.unknowns, *problem.trainable])}")
+def _from_formulas(problem: Problem, formulas: Mapping[str, Any]) -> Truth:
+    for n in formulas:
+        if n not in problem.unknowns and n not in problem.trainable:
+            raise ProblemError(f"reference: {unknown_name('unknown', n, [*problem.unknowns, *problem.trainable])}")
     parameters = {n: float(formulas[n]) for n in problem.trainable if n in formulas}
     program = formula_program(problem, formulas)
     truth = _without(problem)

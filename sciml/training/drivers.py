@@ -18,7 +18,7 @@ from torch import Generator, Tensor
 
 from ..errors import NonFiniteError
 from ..objective import Objective
-from ..optim import GaussNewton, build_optimizer
+from ..optim import LBFGS, GaussNewton, build_optimizer
 
 
 class Driver(ABC):
@@ -54,7 +54,7 @@ class Driver(ABC):
         if not bool(torch.isfinite(norm)):
             raise NonFiniteError("gradient")
 
-    def redrawn(self) -> None:
+    def redrawn(self) -> None:                               # noqa: B027  most drivers need nothing
         """Called after points changed."""
 
     def trouble(self) -> str:
@@ -105,7 +105,7 @@ class FirstOrder(Driver):
         everything = self.objective.points, self.objective.data
         try:
             if self.batch is not None:
-                self._take_batch()
+                self._take_batch(self.batch)
             loss = self.gradient()
             norm = None if self.clip is None else \
                 torch.nn.utils.clip_grad_norm_(self.objective.trainable, self.clip)
@@ -116,12 +116,12 @@ class FirstOrder(Driver):
         self.optimizer.step()
         return loss
 
-    def _take_batch(self) -> None:
+    def _take_batch(self, batch: int) -> None:
         points, data = dict(self.objective.points), dict(self.objective.data)
         for block in self.objective.blocks:
             have = points[block.name]
-            if block.combine != "integral" and len(have) > self.batch:
-                index = torch.randint(len(have), (self.batch,), generator=self.generator, device=self.generator.device)
+            if block.combine != "integral" and len(have) > batch:
+                index = torch.randint(len(have), (batch,), generator=self.generator, device=self.generator.device)
                 points[block.name] = have[index]
                 data[block.name] = {k: v[index] for k, v in data.get(block.name, {}).items()}
         self.objective.points, self.objective.data = points, data
@@ -133,6 +133,8 @@ class FirstOrder(Driver):
 
 class QuasiNewton(Driver):
     """L-BFGS on fixed points between redraws; one step is up to 20 of its iterations."""
+
+    optimizer: LBFGS
 
     def step(self, progress):
         first = True

@@ -72,7 +72,7 @@ def split_settings(settings: dict) -> tuple[dict, dict]:
 
 def config_of(training: Training) -> dict:
     """Content of config.json."""
-    source = getattr(training.problem, "source", None)
+    source = training.problem.source
     return {**training.recipe.as_dict(), "overrides": dict(source.overrides) if source else {},
             "problem": str(source.path.resolve()) if source else training.problem.title}
 
@@ -88,7 +88,7 @@ def _open(run: RunFolder, training: Training, resume: bool) -> list[dict]:
         run.write_json("config.json", config_of(training))
         return run.read_metrics()
     run.prepare()
-    source = getattr(training.problem, "source", None)
+    source = training.problem.source
     if source is not None:
         run.write_text("problem.py", source.text)
     else:

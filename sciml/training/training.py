@@ -139,7 +139,7 @@ class Training:
             return True
         if self.recipe.steps is not None and self.step >= self.recipe.steps:
             return True
-        while self.stages[self.stage].steps is not None and self.stage_step >= self.stages[self.stage].steps:
+        while (steps := self.stages[self.stage].steps) is not None and self.stage_step >= steps:
             if self.stage + 1 == len(self.stages):
                 return True
             self.stage, self.stage_step, self.stage_start = self.stage + 1, 0, self.seconds
