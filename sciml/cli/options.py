@@ -90,8 +90,8 @@ def one_process() -> None:
         ProblemError: torchrun started more than one.
     """
     if os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
-        raise ProblemError(f"{os.environ['WORLD_SIZE']} processes were started (WORLD_SIZE), but this version trains on "
-                           "one device; start it without torchrun, or with --nproc-per-node=1")
+        raise ProblemError(f"{os.environ['WORLD_SIZE']} processes were started (WORLD_SIZE), but this version trains "
+                           "on one device; start it without torchrun, or with --nproc-per-node=1")
 
 
 def recipe_notes(recipe: Recipe) -> list[str]:

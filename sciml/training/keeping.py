@@ -33,12 +33,12 @@ class Keeper:
         self._pending: list[dict] = []
         self._cost, self._saved = 0.0, 0.0
 
-    def write(self, action: Callable[[], None]) -> bool:
+    def write(self, action: Callable[[RunFolder], None]) -> bool:
         """Whether a write went well; if not, `trouble` says why."""
         if self.run is None:
             return True
         try:
-            action()
+            action(self.run)
         except OSError as error:
             first = not self.trouble
             self.trouble = f"{self.run.path} cannot be written ({error.strerror or error})"
@@ -54,7 +54,7 @@ class Keeper:
         else:
             self._pending.append(report)
         self.history.append(report)
-        if self._pending and self.write(lambda: self.run.append_metrics(self._pending)):
+        if self._pending and self.write(lambda run: run.append_metrics(self._pending)):
             self._pending = []
 
     def checkpoint(self, training: Training, always: bool = False) -> None:
@@ -64,17 +64,17 @@ class Keeper:
             return
         start = time.perf_counter()
         self.state = training.state_dict()
-        kept = self.write(lambda: self.run.save_checkpoint(self.state))
+        kept = self.write(lambda run: run.save_checkpoint(self.state))
         if kept:
             self.trouble = ""
         self._saved, self._cost = training.seconds, time.perf_counter() - start
 
     def results(self, solution: Solution) -> None:
         """solution.h5 and result.json; what could not be written becomes the status."""
-        kept = self.write(lambda: solution.write_arrays(self.run))
+        kept = self.write(solution.write_arrays)
         if self._pending or not kept:
             self.trouble = self.trouble or "the reports could not be written"
         if self.trouble:
             prefix = "" if solution.status == "ok" else f"{solution.status}; "
             solution.status = f"{prefix}{self.trouble}; the files in it are from before that"
-        self.write(lambda: solution.write_result(self.run))
+        self.write(solution.write_result)
