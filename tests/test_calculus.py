@@ -29,8 +29,10 @@ PLANE = Frame(("x", "y"), ("x", "y"))
 
 
 def leaves(frame=PLANE, unknowns=("u", "v")):
-    return {**{n: frame.leaf("unknown", n) for n in unknowns},
-            **{n: frame.leaf("coordinate", n) for n in frame.coordinates}}
+    return {
+        **{n: frame.leaf("unknown", n) for n in unknowns},
+        **{n: frame.leaf("coordinate", n) for n in frame.coordinates},
+    }
 
 
 def u_exact(x, y, z=0.0):
@@ -226,8 +228,12 @@ def test_the_divergence_of_a_flux_with_a_variable_coefficient_is_right():
     u, x, y = names["u"], names["x"], names["y"]
     flux = [k(*columns) * slope(u_exact(*columns), c) for c in columns]
     want = sum(slope(f, c) for f, c in zip(flux, columns, strict=True))
-    for quantity in (div(k(x, y) * grad(u)), div(grad(u) * k(x, y)), div((k(x, y) * u.x, k(x, y) * u.y)),
-                     d(k(x, y) * u.x, "x") + d(k(x, y) * u.y, "y")):
+    for quantity in (
+        div(k(x, y) * grad(u)),
+        div(grad(u) * k(x, y)),
+        div((k(x, y) * u.x, k(x, y) * u.y)),
+        d(k(x, y) * u.x, "x") + d(k(x, y) * u.y, "y"),
+    ):
         assert_agree(evaluate(quantity, columns), want)
 
 
@@ -274,8 +280,11 @@ def test_the_curl_of_a_gradient_and_the_divergence_of_a_curl_vanish():
 def test_the_curl_in_three_dimensions_has_the_components_of_the_textbook():
     frame, names, columns = space()
     F = [EXACT[n](*columns) for n in "uvw"]
-    want = [slope(F[2], columns[1]) - slope(F[1], columns[2]), slope(F[0], columns[2]) - slope(F[2], columns[0]),
-            slope(F[1], columns[0]) - slope(F[0], columns[1])]
+    want = [
+        slope(F[2], columns[1]) - slope(F[1], columns[2]),
+        slope(F[0], columns[2]) - slope(F[2], columns[0]),
+        slope(F[1], columns[0]) - slope(F[0], columns[1]),
+    ]
     for part, value in zip(curl((names["u"], names["v"], names["w"])), want, strict=True):
         assert_agree(evaluate(part, columns, frame), value)
 
@@ -323,15 +332,28 @@ def test_vectors_add_scale_and_combine_with_tuples():
 # ---- constants ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [3, 3.0, np.float64(3), np.float32(3), np.int64(3), torch.tensor(3.0),
-                                    torch.tensor(3.0, dtype=torch.float64)], ids=lambda n: type(n).__name__)
+@pytest.mark.parametrize(
+    "number",
+    [3, 3.0, np.float64(3), np.float32(3), np.int64(3), torch.tensor(3.0), torch.tensor(3.0, dtype=torch.float64)],
+    ids=lambda n: type(n).__name__,
+)
 def test_numbers_and_scalar_tensors_stand_on_either_side_of_every_operator(number):
     names, columns = leaves(), random_points()
     u, U = names["u"], u_exact(*columns)
     c = float(number)
-    for have, want in [(number + u, c + U), (u + number, U + c), (number - u, c - U), (u - number, U - c),
-                       (number * u, c * U), (u * number, U * c), (number / u, c / U), (u / number, U / c),
-                       (number**u, c**U), (u**number, U**c), (-(u * number), -c * U)]:
+    for have, want in [
+        (number + u, c + U),
+        (u + number, U + c),
+        (number - u, c - U),
+        (u - number, U - c),
+        (number * u, c * U),
+        (u * number, U * c),
+        (number / u, c / U),
+        (u / number, U / c),
+        (number**u, c**U),
+        (u**number, U**c),
+        (-(u * number), -c * U),
+    ]:
         assert_agree(evaluate(have, columns), want)
         assert_agree(evaluate(d(have, "x", "y"), columns), slope(slope(want, columns[0]), columns[1]))
 
@@ -360,28 +382,31 @@ def test_sums_and_products_with_zero_and_one_are_simplified_away():
 # ---- what cannot be written --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mistake, sentence", [
-    (lambda u, v, x, y: u if x > 0 else v, "torch.where"),
-    (lambda u, v, x, y: float(u), "plain number"),
-    (lambda u, v, x, y: np.asarray(u), "NumPy function"),
-    (lambda u, v, x, y: u.xz, "no derivative or function 'xz'; did you mean .x"),
-    (lambda u, v, x, y: d(u, "z"), "unknown coordinate 'z'"),
-    (lambda u, v, x, y: torch.sum(u), "Integral"),
-    (lambda u, v, x, y: u.mean(), "Integral"),
-    (lambda u, v, x, y: torch.max(u), "Integral"),
-    (lambda u, v, x, y: torch.stack([u, v]), "several components"),
-    (lambda u, v, x, y: torch.column_stack((u, v)), "several components"),
-    (lambda u, v, x, y: torch.mul(u, grad(v)), "mixes points or components"),
-    (lambda u, v, x, y: u[0], "cannot be indexed"),
-    (lambda u, v, x, y: len(u), "no length"),
-    (lambda u, v, x, y: d(grad(u), "x"), "differentiate the components"),
-    (lambda u, v, x, y: grad(3.0), "expected an unknown or an expression"),
-    (lambda u, v, x, y: div((u, v, u)), r"one component per space coordinate \(2\), got 3"),
-    (lambda u, v, x, y: dot((u, v), (u, v, x)), "2 and 3 components"),
-    (lambda u, v, x, y: grad(u) + (x,), "2 and 1 components"),
-    (lambda u, v, x, y: torch.sin(grad(u)), "use the components"),
-    (lambda u, v, x, y: d(torch.special.bessel_j0(u), "x"), "does not know the derivative"),
-])
+@pytest.mark.parametrize(
+    "mistake, sentence",
+    [
+        (lambda u, v, x, y: u if x > 0 else v, "torch.where"),
+        (lambda u, v, x, y: float(u), "plain number"),
+        (lambda u, v, x, y: np.asarray(u), "NumPy function"),
+        (lambda u, v, x, y: u.xz, "no derivative or function 'xz'; did you mean .x"),
+        (lambda u, v, x, y: d(u, "z"), "unknown coordinate 'z'"),
+        (lambda u, v, x, y: torch.sum(u), "Integral"),
+        (lambda u, v, x, y: u.mean(), "Integral"),
+        (lambda u, v, x, y: torch.max(u), "Integral"),
+        (lambda u, v, x, y: torch.stack([u, v]), "several components"),
+        (lambda u, v, x, y: torch.column_stack((u, v)), "several components"),
+        (lambda u, v, x, y: torch.mul(u, grad(v)), "mixes points or components"),
+        (lambda u, v, x, y: u[0], "cannot be indexed"),
+        (lambda u, v, x, y: len(u), "no length"),
+        (lambda u, v, x, y: d(grad(u), "x"), "differentiate the components"),
+        (lambda u, v, x, y: grad(3.0), "expected an unknown or an expression"),
+        (lambda u, v, x, y: div((u, v, u)), r"one component per space coordinate \(2\), got 3"),
+        (lambda u, v, x, y: dot((u, v), (u, v, x)), "2 and 3 components"),
+        (lambda u, v, x, y: grad(u) + (x,), "2 and 1 components"),
+        (lambda u, v, x, y: torch.sin(grad(u)), "use the components"),
+        (lambda u, v, x, y: d(torch.special.bessel_j0(u), "x"), "does not know the derivative"),
+    ],
+)
 def test_a_mistake_in_an_equation_gets_a_sentence(mistake, sentence):
     with pytest.raises(ProblemError, match=sentence):
         mistake(**leaves())
@@ -478,11 +503,13 @@ def test_deep_graphs_do_not_exhaust_the_stack():
 
 def test_programs_work_under_vmap_and_jvp():
     names = leaves()
-    program = Program({"r": torch.lgamma(names["u"] + 1).x + torch.where(names["x"] > 0.5, 0.1, names["u"]),
-                       "one": 1.0})
+    program = Program(
+        {"r": torch.lgamma(names["u"] + 1).x + torch.where(names["x"] > 0.5, 0.1, names["u"]), "one": 1.0}
+    )
     keys = program.leaves
-    values = {k: torch.rand(6, dtype=torch.float64, generator=torch.Generator().manual_seed(i))
-              for i, k in enumerate(keys)}
+    values = {
+        k: torch.rand(6, dtype=torch.float64, generator=torch.Generator().manual_seed(i)) for i, k in enumerate(keys)
+    }
     whole = torch.stack(program(values, values[keys[0]]))
     single = torch.func.vmap(lambda v: torch.stack(program({k: a[None] for k, a in v.items()}, v[keys[0]][None])))
     torch.testing.assert_close(single(values)[:, :, 0].T, whole)
@@ -510,9 +537,17 @@ def test_substitution_of_all_coordinates_gives_numbers_equal_to_python():
     names = leaves()
     x, y = names["x"], names["y"]
     values = {"x": 0.25, "y": 2.0}
-    cases = [(torch.sin(pi * x) * y, np.sin(pi * 0.25) * 2), (x + 1, 1.25), (2**y / x, 16.0), (3.0, 3.0),
-             (torch.where(x > 0, y, -y), 2.0), (torch.where((x > 1) | (y < 1), y, 7.0), 7.0),
-             (torch.maximum(x, y), 2.0), (torch.clamp(x, min=y), 2.0), (torch.clamp(x, 0.5, 1.0), 0.5)]
+    cases = [
+        (torch.sin(pi * x) * y, np.sin(pi * 0.25) * 2),
+        (x + 1, 1.25),
+        (2**y / x, 16.0),
+        (3.0, 3.0),
+        (torch.where(x > 0, y, -y), 2.0),
+        (torch.where((x > 1) | (y < 1), y, 7.0), 7.0),
+        (torch.maximum(x, y), 2.0),
+        (torch.clamp(x, min=y), 2.0),
+        (torch.clamp(x, 0.5, 1.0), 0.5),
+    ]
     for q, want in cases:
         have = substitute(q, values)
         assert not isinstance(have, Quantity) and have == pytest.approx(want, rel=1e-15)

@@ -27,7 +27,11 @@ OPTIONS = {
     "all": dict(adaptive=True, fourier=3, sigma=0.5, factorized=True, activation="swish"),
     "deep": dict(depth=3),
 }
-ORDERS = {1: [(1,), (2,), (3,), (4,)], 2: [(1, 1), (2, 2), (1, 3), (4, 0), (0, 3)], 3: [(1, 1, 1), (2, 0, 1), (0, 2, 2)]}
+ORDERS = {
+    1: [(1,), (2,), (3,), (4,)],
+    2: [(1, 1), (2, 2), (1, 3), (4, 0), (0, 3)],
+    3: [(1, 1, 1), (2, 0, 1), (0, 2, 2)],
+}
 
 
 def network(name="mlp", dimension=2, outputs=2, seed=0, dtype=torch.float64, periods=None, **options):
@@ -35,7 +39,7 @@ def network(name="mlp", dimension=2, outputs=2, seed=0, dtype=torch.float64, per
     options = FieldOptions(**{**dict(width=4, depth=2), **options})
     bounds = [(-1.0, 1.5), (0.0, 2.0), (0.5, 1.0)][:dimension]
     field = build_network(name, bounds, outputs, options, generator, dtype, periods)
-    with torch.no_grad():                                  # leaves the special starting values (zero biases, α = 0)
+    with torch.no_grad():  # leaves the special starting values (zero biases, α = 0)
         for p in field.parameters():
             p += 0.1 * torch.randn(p.shape, generator=generator, dtype=dtype)
     return field
@@ -134,7 +138,7 @@ def test_float32_stays_float32_and_agrees_to_its_precision(name, device):
     found = TAYLOR.derivatives(field, points(dtype=torch.float32, device=device), asked, ("u", "v"))
     assert all(v.dtype == torch.float32 for v in found.values())
     want = TAYLOR.derivatives(field.double(), points(device=device).float().double(), asked, ("u", "v"))
-    assert_same({k: v.double() for k, v in found.items()}, want, 1e-4)     # 1e-7 times a few dozen operations and ∂³
+    assert_same({k: v.double() for k, v in found.items()}, want, 1e-4)  # 1e-7 times a few dozen operations and ∂³
 
 
 def test_one_seed_gives_one_network_and_another_seed_another():
@@ -182,8 +186,14 @@ def row_by_row(residual, parameters):
     rows = []
     for value in residual.reshape(-1):
         grads = torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True)
-        rows.append(torch.cat([torch.zeros_like(p).reshape(-1) if g is None else g.reshape(-1)
-                               for p, g in zip(parameters, grads, strict=True)]))
+        rows.append(
+            torch.cat(
+                [
+                    torch.zeros_like(p).reshape(-1) if g is None else g.reshape(-1)
+                    for p, g in zip(parameters, grads, strict=True)
+                ]
+            )
+        )
     return torch.stack(rows).reshape(*residual.shape, -1)
 
 
@@ -235,14 +245,16 @@ def test_the_gradient_with_respect_to_points_flows_through_a_jet():
 # ---- the hand-written adjoint ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("wanted, dense", [([(2,)], True), ([(2,)], False), ([(1, 1), (2, 0)], True), ([(1, 1)], False)])
+@pytest.mark.parametrize(
+    "wanted, dense", [([(2,)], True), ([(2,)], False), ([(1, 1), (2, 0)], True), ([(1, 1)], False)]
+)
 @pytest.mark.parametrize("activation", ["tanh", "gelu", "sin"])
 def test_the_hand_written_adjoint_of_an_activation_passes_gradcheck_twice(activation, wanted, dense):
     indices = IndexSet.closure(wanted, len(wanted[0]))
-    present = tuple(range(len(indices))) if dense else tuple(
-        i for i, a in enumerate(indices.indices) if sum(a) <= 1)
-    data = torch.randn(len(present), 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64,
-                       requires_grad=True)
+    present = tuple(range(len(indices))) if dense else tuple(i for i, a in enumerate(indices.indices) if sum(a) <= 1)
+    data = torch.randn(
+        len(present), 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True
+    )
     sigma = ACTIVATIONS[activation]
     run = lambda h: _Compose.apply(h, sigma, indices, present, 0)
     assert torch.equal(run(data), compose(data, sigma, indices, present, 0))
@@ -297,9 +309,15 @@ def test_nested_reverse_mode_gives_zero_for_derivatives_that_vanish_identically(
 
 def small_objective(name="mlp", width=4):
     problem = Problem(
-        domain=Box(x=(0, 1), t=(0, 1)), unknowns="u v",
-        conditions=[Equation(lambda u, v, x: (u.t - u.xx + u * v.x, torch.where(x > 0.5, 0.1, v.t))),
-                    Initial(u=lambda x: torch.sin(x), v=0.0), Dirichlet(u=0.0, on="x-"), Periodic(on="x", unknowns="v")])
+        domain=Box(x=(0, 1), t=(0, 1)),
+        unknowns="u v",
+        conditions=[
+            Equation(lambda u, v, x: (u.t - u.xx + u * v.x, torch.where(x > 0.5, 0.1, v.t))),
+            Initial(u=lambda x: torch.sin(x), v=0.0),
+            Dirichlet(u=0.0, on="x-"),
+            Periodic(on="x", unknowns="v"),
+        ],
+    )
     ansatz = hard.build(problem, "auto")
     inner = network(name, width=width)
     field = Constrained(inner, problem.setting.frame, list(ansatz.lifts.values()), list(ansatz.bubbles.values()))
@@ -313,16 +331,21 @@ def small_objective(name="mlp", width=4):
 def assert_compiled_pass_agrees(name, backend, width):
     objective, plain = small_objective(name, width), small_objective(name, width)
     objective.compile_pass(backend)
-    blocks = [b for b in objective.blocks if b.combine == "each"][:1]       # each is a recompilation
+    blocks = [b for b in objective.blocks if b.combine == "each"][:1]  # each is a recompilation
     pieces = [objective.points[b.name] for b in blocks]
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=".*lru_cache.*")          # tables are constants, not traced
+        warnings.filterwarnings("error", message=".*lru_cache.*")  # tables are constants, not traced
         have = [objective.values(b, p) for b, p in zip(blocks, pieces, strict=True)]
     want = [plain.values(b, p) for b, p in zip(blocks, pieces, strict=True)]
     for a, b in zip(have, want, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)           # the compiler may fuse and reorder
-    for a, b in zip(*(torch.autograd.grad(sum(v.square().sum() for v in values), o.trainable)
-                      for values, o in ((have, objective), (want, plain))), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)  # the compiler may fuse and reorder
+    for a, b in zip(
+        *(
+            torch.autograd.grad(sum(v.square().sum() for v in values), o.trainable)
+            for values, o in ((have, objective), (want, plain))
+        ),
+        strict=True,
+    ):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 
 
@@ -330,7 +353,9 @@ def test_the_pass_is_one_graph_without_breaks_for_the_network_with_most_operatio
     assert_compiled_pass_agrees("piratenet", "eager", 4)
 
 
-@pytest.mark.slow                                          # the C++ compiler takes most of a minute on a busy core
-@pytest.mark.skipif(shutil.which("c++") is None and shutil.which("g++") is None, reason="torch.compile needs a compiler")
+@pytest.mark.slow  # the C++ compiler takes most of a minute on a busy core
+@pytest.mark.skipif(
+    shutil.which("c++") is None and shutil.which("g++") is None, reason="torch.compile needs a compiler"
+)
 def test_compiling_the_pass_gives_the_same_numbers():
     assert_compiled_pass_agrees("mlp", "inductor", 2)

@@ -1,4 +1,4 @@
-"""Data built into a field hold exactly for every network; data that contradict each other are refused with a sentence."""
+"""Data built into a field hold exactly for every network; data that contradict each other get a sentence."""
 
 import math
 
@@ -36,19 +36,26 @@ def problem(domain, *conditions, unknowns="u", equation=None, **options):
 def field_of(problem, ansatz, seed=0):
     generator = torch.Generator().manual_seed(seed)
     periods = {problem.coordinates.index(n): p for n, p in ansatz.periods.items()}
-    network = build_network("mlp", problem.region.bounds, len(problem.unknowns), FieldOptions(width=5, depth=2),
-                            generator, periods=periods)
+    network = build_network(
+        "mlp", problem.region.bounds, len(problem.unknowns), FieldOptions(width=5, depth=2), generator, periods=periods
+    )
     with torch.no_grad():
         for p in network.parameters():
             p += torch.randn(p.shape, generator=generator, dtype=p.dtype)
     if ansatz.trivial and not any(ansatz.lifts.values()):
         return network
-    return Constrained(network, problem.setting.frame, [ansatz.lifts[n] for n in problem.unknowns],
-                       [ansatz.bubbles[n] for n in problem.unknowns])
+    return Constrained(
+        network,
+        problem.setting.frame,
+        [ansatz.lifts[n] for n in problem.unknowns],
+        [ansatz.bubbles[n] for n in problem.unknowns],
+    )
 
 
 def objective_of(problem, ansatz):
-    objective = Objective(problem, field_of(problem, ansatz), TrainableParameters(problem.trainable), list(problem.blocks))
+    objective = Objective(
+        problem, field_of(problem, ansatz), TrainableParameters(problem.trainable), list(problem.blocks)
+    )
     generator = torch.Generator().manual_seed(2)
     for block in problem.blocks:
         objective.points[block.name] = block.region.sample(200, generator=generator)
@@ -68,23 +75,40 @@ PROBLEMS = {
     "piecewise start": lambda: problem(UNIT, Initial(u=lambda x: torch.where(x < 0.5, x, 1 - x)), Dirichlet(u=0.0)),
     "square": lambda: problem(SQUARE, Dirichlet(u=lambda x, y: torch.sin(2 * x + y) + x * y**2)),
     "three sides": lambda: problem(SQUARE, Dirichlet(u=lambda x, y: x * y, on=["x-", "x+", "y-"])),
-    "side by side": lambda: problem(SQUARE, Dirichlet(u=lambda y: 1 + y, on="x-"), Dirichlet(u=lambda x: 2 + x, on="y+")),
+    "side by side": lambda: problem(
+        SQUARE, Dirichlet(u=lambda y: 1 + y, on="x-"), Dirichlet(u=lambda x: 2 + x, on="y+")
+    ),
     "heat in the plane": lambda: problem(
-        SLAB, Initial(u=lambda x, y: torch.sin(pi * x) * y), Dirichlet(u=lambda x, y, t: torch.sin(pi * x) * y * (1 + t))),
+        SLAB,
+        Initial(u=lambda x, y: torch.sin(pi * x) * y),
+        Dirichlet(u=lambda x, y, t: torch.sin(pi * x) * y * (1 + t)),
+    ),
     "wave in the plane": lambda: problem(
-        SLAB, Initial(u=lambda x, y: x + y, u_t=lambda x, y: x * y), Dirichlet(u=lambda x, y, t: x + y + t * x * y)),
+        SLAB, Initial(u=lambda x, y: x + y, u_t=lambda x, y: x * y), Dirichlet(u=lambda x, y, t: x + y + t * x * y)
+    ),
     "periodic": lambda: problem(UNIT, Initial(u=lambda x: torch.sin(2 * pi * x)), Periodic(on="x", derivatives=2)),
     "periodic channel": lambda: problem(
-        SLAB, Initial(u=lambda x, y: torch.cos(2 * pi * x) * (1 - y**2)), Periodic(on="x"), Dirichlet(u=0.0, on=["y-", "y+"])),
-    "two periods": lambda: problem(SLAB, Initial(u=lambda x, y: torch.cos(2 * pi * x) * torch.sin(pi * y)), Periodic(on="x"),
-                                   Periodic(on="y")),
-    "range": lambda: problem(UNIT, Initial(u=lambda x, k: torch.sin(pi * x) * k), Dirichlet(u=0.0),
-                             parameters=dict(k=Range(1, 2))),
+        SLAB,
+        Initial(u=lambda x, y: torch.cos(2 * pi * x) * (1 - y**2)),
+        Periodic(on="x"),
+        Dirichlet(u=0.0, on=["y-", "y+"]),
+    ),
+    "two periods": lambda: problem(
+        SLAB, Initial(u=lambda x, y: torch.cos(2 * pi * x) * torch.sin(pi * y)), Periodic(on="x"), Periodic(on="y")
+    ),
+    "range": lambda: problem(
+        UNIT, Initial(u=lambda x, k: torch.sin(pi * x) * k), Dirichlet(u=0.0), parameters=dict(k=Range(1, 2))
+    ),
     "disk, constant": lambda: problem(Disk((0.2, 0), 1.5), Dirichlet(u=3.0)),
     "disk": lambda: problem(Disk((0, 0), 1.5), Dirichlet(u=lambda x, y: x - torch.exp(y))),
-    "disk in time": lambda: problem(Disk((0, 0), 1.5) * Box(t=(0, 1)), Initial(u=lambda x, y: x), Dirichlet(u=lambda x, t: x + t)),
-    "ring": lambda: problem(Disk((0, 0), 2.0, name="outer") - Disk((0, 0), 1.0, name="inner"),
-                            Dirichlet(u=1.0, on="inner"), Dirichlet(u=lambda x: x, on="outer")),
+    "disk in time": lambda: problem(
+        Disk((0, 0), 1.5) * Box(t=(0, 1)), Initial(u=lambda x, y: x), Dirichlet(u=lambda x, t: x + t)
+    ),
+    "ring": lambda: problem(
+        Disk((0, 0), 2.0, name="outer") - Disk((0, 0), 1.0, name="inner"),
+        Dirichlet(u=1.0, on="inner"),
+        Dirichlet(u=lambda x: x, on="outer"),
+    ),
     "plate with a hole": lambda: problem(SQUARE - Disk((0.5, 0), 0.2, name="hole"), Dirichlet(u=2.0, on="hole")),
     "union": lambda: problem(Disk((0, 0), 1.0) | Disk((1, 0), 1.0), Dirichlet(u=lambda x, y: x * y)),
     "polygon": lambda: problem(Polygon([(0, 0), (2, 0), (1, 1.5)]), Dirichlet(u=lambda x: torch.cos(x))),
@@ -101,7 +125,9 @@ def test_built_in_conditions_vanish_for_a_random_network(make):
         if block.name in ansatz.satisfied:
             rows = objective.rows(block, objective.points[block.name]).detach()
             # rounding of values of size 10 to 100; boundary points are exact only to rounding
-            assert float(rows.abs().max()) < 1e-12 * max(1.0, float(objective.field(objective.points[block.name].X).detach().abs().max()) * 10), block.name
+            assert float(rows.abs().max()) < 1e-12 * max(
+                1.0, float(objective.field(objective.points[block.name].X).detach().abs().max()) * 10
+            ), block.name
     # the field is not the lift alone: the network still moves it inside
     pde = objective.points["pde"].X
     assert float((objective.field(pde) - field_of(p, ansatz, seed=7)(pde)).detach().abs().max()) > 1e-3
@@ -123,19 +149,29 @@ def test_derivatives_of_a_field_with_built_in_data_agree_with_reverse_mode(make)
 
 
 CONTRADICTIONS = {
-    "lid": (lambda: problem(SQUARE, Dirichlet(u=1.0, on="y+"), Dirichlet(u=0.0, on=["x-", "x+", "y-"])), "where they meet"),
+    "lid": (
+        lambda: problem(SQUARE, Dirichlet(u=1.0, on="y+"), Dirichlet(u=0.0, on=["x-", "x+", "y-"])),
+        "where they meet",
+    ),
     "initial and boundary": (lambda: problem(UNIT, Initial(u=1.0), Dirichlet(u=0.0)), "where they meet"),
     "velocity": (lambda: problem(UNIT, Initial(u=0.0, u_t=1.0), Dirichlet(u=0.0)), "where they meet"),
     "velocity alone": (lambda: problem(UNIT, Initial(u_t=1.0)), "not all lower ones"),
     "disk": (lambda: problem(Disk((0, 0), 1.0) * Box(t=(0, 1)), Initial(u=1.0), Dirichlet(u=0.0)), "where they meet"),
     "period of the start": (lambda: problem(UNIT, Initial(u=lambda x: x), Periodic(on="x")), "not periodic in 'x'"),
-    "kink at the period": (lambda: problem(UNIT, Initial(u=lambda x: x * (1 - x)), Periodic(on="x")), "not periodic in 'x'"),
+    "kink at the period": (
+        lambda: problem(UNIT, Initial(u=lambda x: x * (1 - x)), Periodic(on="x")),
+        "not periodic in 'x'",
+    ),
     "wall in a period": (lambda: problem(UNIT, Dirichlet(u=0.0, on="x-"), Periodic(on="x")), "not periodic in 'x'"),
-    "wall that is not periodic": (lambda: problem(SQUARE, Dirichlet(u=lambda x: x, on="y-"), Periodic(on="x")),
-                                  "not periodic in 'x'"),
+    "wall that is not periodic": (
+        lambda: problem(SQUARE, Dirichlet(u=lambda x: x, on="y-"), Periodic(on="x")),
+        "not periodic in 'x'",
+    ),
     "infinite": (lambda: problem(UNIT, Initial(u=lambda x: 1 / (x - x**2)), Dirichlet(u=0.0)), "where they meet"),
-    "parameter": (lambda: problem(UNIT, Initial(u=lambda x, k: k * x), parameters=dict(k=Unknown(1.0))),
-                  "unknown parameter 'k'"),
+    "parameter": (
+        lambda: problem(UNIT, Initial(u=lambda x, k: k * x), parameters=dict(k=Unknown(1.0))),
+        "unknown parameter 'k'",
+    ),
     "normal": (lambda: problem(Disk((0, 0), 1.0), Dirichlet(u=lambda normal: normal.x)), "normal"),
 }
 
@@ -152,14 +188,24 @@ def test_contradictions_are_refused_when_hard_and_stay_in_the_loss_when_auto(mak
 
 
 def test_one_unknown_may_be_hard_while_another_stays_in_the_loss():
-    p = problem(SQUARE, Dirichlet(u=1.0, on="y+", name="lid"), Dirichlet(u=0.0, on=["x-", "x+", "y-"], name="walls"),
-                Dirichlet(v=0.0, name="v"), unknowns="u v", equation=lambda u, v: (laplacian(u), laplacian(v)))
+    p = problem(
+        SQUARE,
+        Dirichlet(u=1.0, on="y+", name="lid"),
+        Dirichlet(u=0.0, on=["x-", "x+", "y-"], name="walls"),
+        Dirichlet(v=0.0, name="v"),
+        unknowns="u v",
+        equation=lambda u, v: (laplacian(u), laplacian(v)),
+    )
     ansatz = hard.build(p, "auto")
     assert ansatz.satisfied == {"v"} and set(ansatz.refused) == {"u"} and ansatz.bubbles["u"] == 1.0
-    shared = problem(SQUARE, Dirichlet(u=1.0, v=0.0, on="y+", name="lid"),
-                     Dirichlet(u=0.0, v=0.0, on=["x-", "x+", "y-"], name="walls"), unknowns="u v",
-                     equation=lambda u, v: (laplacian(u), laplacian(v)))
-    assert hard.build(shared, "auto").satisfied == set()            # u's part of each condition is still asked for
+    shared = problem(
+        SQUARE,
+        Dirichlet(u=1.0, v=0.0, on="y+", name="lid"),
+        Dirichlet(u=0.0, v=0.0, on=["x-", "x+", "y-"], name="walls"),
+        unknowns="u v",
+        equation=lambda u, v: (laplacian(u), laplacian(v)),
+    )
+    assert hard.build(shared, "auto").satisfied == set()  # u's part of each condition is still asked for
 
 
 def test_a_period_that_holds_for_one_unknown_of_two_stays_in_the_loss():
@@ -190,4 +236,4 @@ def test_the_lift_of_bilinear_data_is_bilinear_interpolation():
         for q in field.network.last.parameters():
             q.zero_()
     x, y = (X := p.region.sample(20, generator=torch.Generator().manual_seed(0)).X).T
-    torch.testing.assert_close(field(X)[:, 0], 1 + x - 2 * y + 3 * x * y, rtol=0, atol=1e-14)   # Coons patches are exact
+    torch.testing.assert_close(field(X)[:, 0], 1 + x - 2 * y + 3 * x * y, rtol=0, atol=1e-14)  # Coons patches are exact

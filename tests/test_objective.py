@@ -34,42 +34,77 @@ TOLERANCE = 1e-10
 
 
 def heat():
-    return Problem(domain=Box(x=(0, 1), t=(0, 1)), unknowns="u",
-                   conditions=[Equation(lambda u: u.t - u.xx + u**2), Initial(u=lambda x: torch.sin(x), weight=3.0),
-                               Dirichlet(u=0.0, on=["x-", "x+"])])
+    return Problem(
+        domain=Box(x=(0, 1), t=(0, 1)),
+        unknowns="u",
+        conditions=[
+            Equation(lambda u: u.t - u.xx + u**2),
+            Initial(u=lambda x: torch.sin(x), weight=3.0),
+            Dirichlet(u=0.0, on=["x-", "x+"]),
+        ],
+    )
 
 
 def periodic():
-    return Problem(domain=Box(x=(0, 1), t=(0, 1)), unknowns="u v",
-                   conditions=[Equation(lambda u, v: {"a": u.t + v * u.x, "b": v.t - u.xx}),
-                               Periodic(on="x", derivatives=2), Initial(u=1.0, v=0.0)])
+    return Problem(
+        domain=Box(x=(0, 1), t=(0, 1)),
+        unknowns="u v",
+        conditions=[
+            Equation(lambda u, v: {"a": u.t + v * u.x, "b": v.t - u.xx}),
+            Periodic(on="x", derivatives=2),
+            Initial(u=1.0, v=0.0),
+        ],
+    )
 
 
 def eigen():
-    return Problem(domain=Box(x=(0, 1), y=(0, 1)), unknowns="psi", parameters=dict(E=Unknown(3.0)),
-                   conditions=[Equation(lambda psi, E: laplacian(psi) + E * psi), Normalized(psi=1.0, points=16),
-                               Integral(lambda psi, x: x * psi**3, equals=0.2, over="x", points=4, groups=3),
-                               Dirichlet(psi=0.0)])
+    return Problem(
+        domain=Box(x=(0, 1), y=(0, 1)),
+        unknowns="psi",
+        parameters=dict(E=Unknown(3.0)),
+        conditions=[
+            Equation(lambda psi, E: laplacian(psi) + E * psi),
+            Normalized(psi=1.0, points=16),
+            Integral(lambda psi, x: x * psi**3, equals=0.2, over="x", points=4, groups=3),
+            Dirichlet(psi=0.0),
+        ],
+    )
 
 
 def inverse():
-    return Problem(domain=Box(x=(0, 1), t=(0, 1)), unknowns="u",
-                   parameters=dict(nu=Unknown(0.3, bounds=(0.1, 0.9)), k=Unknown(-1.0), s=Range(1, 2)),
-                   conditions=[Equation(lambda u, nu, k, s: u.t - nu * u.xx + s * torch.exp(k * u)),
-                               Initial(u=lambda x, k: k * x),
-                               Observations(at=dict(x=[0.1, 0.5, 0.9], t=[0.2, 0.4, 0.6], s=[1.5] * 3), u=[1.0, 2.0, 3.0]),
-                               Pin(at=dict(x=0.0, t=0.0, s=1.0), u=0.0)])
+    return Problem(
+        domain=Box(x=(0, 1), t=(0, 1)),
+        unknowns="u",
+        parameters=dict(nu=Unknown(0.3, bounds=(0.1, 0.9)), k=Unknown(-1.0), s=Range(1, 2)),
+        conditions=[
+            Equation(lambda u, nu, k, s: u.t - nu * u.xx + s * torch.exp(k * u)),
+            Initial(u=lambda x, k: k * x),
+            Observations(at=dict(x=[0.1, 0.5, 0.9], t=[0.2, 0.4, 0.6], s=[1.5] * 3), u=[1.0, 2.0, 3.0]),
+            Pin(at=dict(x=0.0, t=0.0, s=1.0), u=0.0),
+        ],
+    )
 
 
 def disk():
-    return Problem(domain=Disk((0, 0), 1.0), unknowns="u v",
-                   conditions=[Equation(lambda u, v, x: (laplacian(u) - x, laplacian(v) * u)), Neumann(u=lambda x, y: x * y),
-                               Robin(v=1.0, alpha=2.0, beta=lambda x: 1 + x * x),
-                               Equation(lambda u, v, normal: normal.x * u.y - normal.y * v.x, on="boundary", name="shear")])
+    return Problem(
+        domain=Disk((0, 0), 1.0),
+        unknowns="u v",
+        conditions=[
+            Equation(lambda u, v, x: (laplacian(u) - x, laplacian(v) * u)),
+            Neumann(u=lambda x, y: x * y),
+            Robin(v=1.0, alpha=2.0, beta=lambda x: 1 + x * x),
+            Equation(lambda u, v, normal: normal.x * u.y - normal.y * v.x, on="boundary", name="shear"),
+        ],
+    )
 
 
-PROBLEMS = {"each": heat, "difference": periodic, "integral": eigen, "unknown parameters and data": inverse,
-            "normals": disk}
+PROBLEMS = {
+    "each": heat,
+    "difference": periodic,
+    "integral": eigen,
+    "unknown parameters and data": inverse,
+    "normals": disk,
+}
 
 
 class Plain(torch.nn.Module):
@@ -89,8 +124,9 @@ class Plain(torch.nn.Module):
 def objective_of(problem, chunk=4096, field=None, engine=None, dtype=torch.float64, device="cpu", n=9):
     generator = torch.Generator().manual_seed(0)
     if field is None:
-        field = build_network("mlp", problem.region.bounds, len(problem.unknowns), FieldOptions(width=4, depth=2),
-                              generator, dtype)
+        field = build_network(
+            "mlp", problem.region.bounds, len(problem.unknowns), FieldOptions(width=4, depth=2), generator, dtype
+        )
     parameters = TrainableParameters(problem.trainable, dtype)
     objective = Objective(problem, field, parameters, list(problem.blocks), engine, chunk).to(device)
     for block in problem.blocks:
@@ -107,14 +143,25 @@ def with_plain_module(make, **options):
 
 
 def autograd_jacobian(objective):
-    rows = torch.cat([objective._factor(b) * objective.rows(b, p, data).reshape(-1)
-                      for b in objective.blocks for p, data in objective.chunks(b)])
+    rows = torch.cat(
+        [
+            objective._factor(b) * objective.rows(b, p, data).reshape(-1)
+            for b in objective.blocks
+            for p, data in objective.chunks(b)
+        ]
+    )
     parameters = objective.trainable
     J = []
     for r in rows:
         grads = torch.autograd.grad(r, parameters, retain_graph=True, allow_unused=True)
-        J.append(torch.cat([torch.zeros_like(p).reshape(-1) if g is None else g.reshape(-1)
-                            for p, g in zip(parameters, grads, strict=True)]))
+        J.append(
+            torch.cat(
+                [
+                    torch.zeros_like(p).reshape(-1) if g is None else g.reshape(-1)
+                    for p, g in zip(parameters, grads, strict=True)
+                ]
+            )
+        )
     return rows.detach(), torch.stack(J)
 
 
@@ -133,7 +180,7 @@ def test_the_loss_is_the_weighted_sum_of_block_losses_and_the_square_of_the_resi
     start = 0
     for block in objective.blocks:
         rows = objective.row_count(block) * len(block.components)
-        part = r[start:start + rows] @ r[start:start + rows]
+        part = r[start : start + rows] @ r[start : start + rows]
         assert_close(part, objective.weights[block.name] * losses[block.name].detach())
         start += rows
     assert start == len(r)
@@ -169,7 +216,9 @@ def test_the_engine_does_not_change_residual_or_jacobian(make):
 
 
 @pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS.keys())
-@pytest.mark.parametrize("build", [lambda make, **o: objective_of(make(), **o), with_plain_module], ids=["jets", "plain"])
+@pytest.mark.parametrize(
+    "build", [lambda make, **o: objective_of(make(), **o), with_plain_module], ids=["jets", "plain"]
+)
 def test_the_chunk_size_changes_nothing(make, build):
     whole, pieces = build(make), build(make, chunk=4)
     assert_close(pieces.loss().detach(), whole.loss().detach())
@@ -225,12 +274,16 @@ def test_integrals_of_a_known_field_are_exact():
         def forward(self, X):
             return self.a * 2 * torch.sin(math.pi * X[:, :1]) * torch.sin(math.pi * X[:, 1:])
 
-    problem = Problem(domain=Box(x=(0, 1), y=(0, 1)), unknowns="psi",
-                      conditions=[Normalized(psi=1.0, points=400),
-                                  Integral(lambda psi, y: psi / torch.sin(math.pi * y), equals=4 / math.pi, over="x",
-                                           points=20, groups=5)])
+    problem = Problem(
+        domain=Box(x=(0, 1), y=(0, 1)),
+        unknowns="psi",
+        conditions=[
+            Normalized(psi=1.0, points=400),
+            Integral(lambda psi, y: psi / torch.sin(math.pi * y), equals=4 / math.pi, over="x", points=20, groups=5),
+        ],
+    )
     r = objective_of(problem, field=Sine()).residual()
-    assert len(r) == 6 and float(r.abs().max()) < 1e-12       # 20 Gauss nodes per axis
+    assert len(r) == 6 and float(r.abs().max()) < 1e-12  # 20 Gauss nodes per axis
 
 
 def test_periodic_rows_are_differences_of_opposite_faces():
@@ -238,7 +291,7 @@ def test_periodic_rows_are_differences_of_opposite_faces():
     block = next(b for b in objective.blocks if b.combine == "difference")
     points = objective.points[block.name]
     rows = objective.rows(block, points)
-    assert rows.shape == (9, 6)                               # u, u_x, u_xx, v, v_x, v_xx
+    assert rows.shape == (9, 6)  # u, u_x, u_xx, v, v_x, v_xx
     left, right = points.X.clone(), points.X.clone()
     right[:, 0] = 1.0
     field = objective.field
@@ -249,7 +302,7 @@ def test_the_worst_point_is_named_with_its_condition():
     objective = objective_of(heat())
     objective.points["dirichlet"].X[3] = torch.tensor([1.0, 0.123], dtype=torch.float64)
     with torch.no_grad():
-        objective.field.last.bias.fill_(1e3)                  # u ≈ 1000: the equation's u² dominates
+        objective.field.last.bias.fill_(1e3)  # u ≈ 1000: the equation's u² dominates
     assert objective.worst().startswith("condition 'equation' at x=")
     objective.points["dirichlet"].X[3, 1] = math.nan
     sentence = objective.worst()
@@ -288,9 +341,16 @@ def test_bounded_parameters_stay_inside_their_bounds_and_start_where_asked():
     assert parameters.values()["nu"] <= 0.9
 
 
-@pytest.mark.parametrize("residual", [lambda u: u.x - u.std(), lambda u: u.x + torch.softmax(u, 0),
-                                      lambda u: u.x + torch.rand_like(u), lambda u: u.x - torch.roll(u, 1),
-                                      lambda u: u.x - torch.linalg.norm(u)])
+@pytest.mark.parametrize(
+    "residual",
+    [
+        lambda u: u.x - u.std(),
+        lambda u: u.x + torch.softmax(u, 0),
+        lambda u: u.x + torch.rand_like(u),
+        lambda u: u.x - torch.roll(u, 1),
+        lambda u: u.x - torch.linalg.norm(u),
+    ],
+)
 def test_a_residual_that_mixes_points_is_refused_when_the_problem_is_built(residual):
     with pytest.raises(ProblemError, match="'equation': the residual at a point depends on the other points"):
         Problem(domain=Box(x=(0, 1)), unknowns="u", conditions=[Equation(residual)])

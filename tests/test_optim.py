@@ -21,8 +21,10 @@ def _normal_equations(r, J):
 def linear_problem(R, P, device="cpu", **options):
     """r = A θ − b with θ in two tensors, and the optimizer on it."""
     A, b = random(R, P, device=device), random(R, seed=1, device=device)
-    theta = [torch.nn.Parameter(random(2, 2, seed=2, device=device)),
-             torch.nn.Parameter(random(P - 4, seed=3, device=device))]
+    theta = [
+        torch.nn.Parameter(random(2, 2, seed=2, device=device)),
+        torch.nn.Parameter(random(P - 4, seed=3, device=device)),
+    ]
     flat = lambda: torch.cat([p.detach().reshape(-1) for p in theta])
     linearize = lambda: (A @ flat() - b, A)
     residual = lambda: A @ flat() - b
@@ -36,7 +38,7 @@ def test_one_step_without_damping_solves_linear_least_squares(device):
     A, b, flat, linearize, loss, optimizer = linear_problem(30, 8, device, damping=1e-14)
     after = optimizer.step(linearize, loss)
     want = torch.linalg.lstsq(A.cpu(), b.cpu()[:, None]).solution[:, 0].to(device)
-    torch.testing.assert_close(flat(), want, rtol=0, atol=1e-11)       # condition of AᵀA ≈ 1e2 times rounding
+    torch.testing.assert_close(flat(), want, rtol=0, atol=1e-11)  # condition of AᵀA ≈ 1e2 times rounding
     assert after == pytest.approx(float((A @ want - b).square().sum()), rel=1e-12)
 
 
@@ -53,12 +55,12 @@ def test_one_step_with_fewer_residuals_than_parameters_is_the_smallest_step_that
 def test_the_direction_solves_the_damped_normal_equations_in_both_forms(R, P, damping):
     r, J = random(R), random(R, P, seed=1)
     want = torch.linalg.solve(J.T @ J + damping * torch.eye(P, dtype=torch.float64), J.T @ r)
-    torch.testing.assert_close(_normal_equations(r, J)(damping), want, rtol=1e-9, atol=1e-9)   # cond ≤ 1e7 at μ = 1e-6
+    torch.testing.assert_close(_normal_equations(r, J)(damping), want, rtol=1e-9, atol=1e-9)  # cond ≤ 1e7 at μ = 1e-6
 
 
 def test_the_wide_and_the_tall_form_agree():
     r, J = random(6), random(6, 9, seed=1)
-    zeros = torch.zeros(10, 9, dtype=torch.float64)             # padding makes the same problem tall
+    zeros = torch.zeros(10, 9, dtype=torch.float64)  # padding makes the same problem tall
     tall = _normal_equations(torch.cat([r, zeros[:, 0]]), torch.cat([J, zeros]))
     torch.testing.assert_close(tall(1e-2), _normal_equations(r, J)(1e-2), rtol=1e-10, atol=1e-10)
 
@@ -105,7 +107,7 @@ def test_the_acceleration_is_the_second_derivative_of_the_residual_along_the_ste
     normal = _NormalEquations(J)
     assert normal.factor(1e-2)
     v = -normal.solve(r)
-    curvature = torch.stack([-20 * v[0] ** 2, torch.zeros_like(v[0])])       # r₁ = 10 (y − x²)
+    curvature = torch.stack([-20 * v[0] ** 2, torch.zeros_like(v[0])])  # r₁ = 10 (y − x²)
     with torch.no_grad():
         half = optimizer._acceleration([x.detach().clone()], r, J, normal, v, residual)
     # The quotient is exact for a quadratic residual; rounding is 1e-16 |r| / h² = 1e-9.
@@ -144,8 +146,8 @@ def test_a_non_finite_trial_loss_is_refused(bad):
 
 
 def test_a_failed_cholesky_factorisation_raises_the_damping_until_it_succeeds():
-    r, J = torch.ones(3, dtype=torch.float64), torch.full((3, 3), -1e8, dtype=torch.float64)     # rank one
-    assert _normal_equations(r, J)(1e-16) is None                  # 3e16 + 1e-16 is 3e16: singular to rounding
+    r, J = torch.ones(3, dtype=torch.float64), torch.full((3, 3), -1e8, dtype=torch.float64)  # rank one
+    assert _normal_equations(r, J)(1e-16) is None  # 3e16 + 1e-16 is 3e16: singular to rounding
     theta = torch.nn.Parameter(torch.ones(3, dtype=torch.float64))
     optimizer = GaussNewton([theta], damping=1e-16, raise_=10.0, tries=40)
     optimizer.step(lambda: (r, J), lambda: torch.zeros(3, dtype=torch.float64))
@@ -187,8 +189,9 @@ def test_lbfgs_finds_the_minimum_of_a_quadratic():
     A, x = A @ A.T + torch.eye(6, dtype=torch.float64), torch.nn.Parameter(random(6, seed=1))
     b = random(6, seed=2)
     minimise(LBFGS([x]), x, lambda: 0.5 * x @ A @ x - b @ x, 3)
-    torch.testing.assert_close(x.detach(), torch.linalg.solve(A, b), rtol=0,
-                               atol=1e-7)                      # √ε: a line search sees values only to rounding
+    torch.testing.assert_close(
+        x.detach(), torch.linalg.solve(A, b), rtol=0, atol=1e-7
+    )  # √ε: a line search sees values only to rounding
 
 
 def test_lbfgs_converges_superlinearly_on_rosenbrock():
@@ -202,7 +205,7 @@ def test_lbfgs_converges_superlinearly_on_rosenbrock():
             break
     assert errors[-1] < 1e-9
     late = [b / a for a, b in zip(errors, errors[1:], strict=False) if 1e-8 < a < 1e-1]
-    assert min(late[-2:]) < 0.1, late                          # a linear method has a constant ratio
+    assert min(late[-2:]) < 0.1, late  # a linear method has a constant ratio
 
 
 def test_lbfgs_says_when_it_is_stuck_and_only_then():
@@ -225,7 +228,7 @@ def test_lbfgs_restarts_from_steepest_descent_when_its_history_has_gone_bad():
     optimizer.state[x]["old_dirs"] = [torch.zeros(3, dtype=torch.float64)]
     optimizer.state[x]["old_stps"] = [torch.zeros(3, dtype=torch.float64)]
     optimizer.state[x]["ro"] = [torch.tensor(0.0, dtype=torch.float64)]
-    optimizer.state[x]["H_diag"] = torch.tensor(0.0, dtype=torch.float64)      # the next direction is 0
+    optimizer.state[x]["H_diag"] = torch.tensor(0.0, dtype=torch.float64)  # the next direction is 0
     optimizer.state[x]["prev_flat_grad"] = torch.zeros(3, dtype=torch.float64)
     before = float(f().detach())
     minimise(optimizer, x, f, 1)
@@ -241,7 +244,7 @@ def test_forgetting_the_history_starts_from_steepest_descent():
     fresh = LBFGS([other], max_iter=3)
     minimise(optimizer, x, lambda: residual().square().sum(), 1)
     minimise(fresh, other, lambda: 100 * (other[1] - other[0] ** 2) ** 2 + (1 - other[0]) ** 2, 1)
-    torch.testing.assert_close(x.detach(), other.detach(), rtol=1e-9, atol=1e-9)     # two spellings of one function
+    torch.testing.assert_close(x.detach(), other.detach(), rtol=1e-9, atol=1e-9)  # two spellings of one function
 
 
 # ---- by name ---------------------------------------------------------------------------------------------------
@@ -254,8 +257,17 @@ def test_every_optimizer_can_be_built_by_name(name):
     assert isinstance(optimizer, OPTIMIZERS[name]) and optimizer.param_groups[0]["params"] == [parameter]
 
 
-@pytest.mark.parametrize("alias, name", [("lm", "gauss-newton"), ("GN", "gauss-newton"), ("L-BFGS", "lbfgs"),
-                                         ("Levenberg-Marquardt", "gauss-newton"), ("Adam", "adam"), ("SGD", "sgd")])
+@pytest.mark.parametrize(
+    "alias, name",
+    [
+        ("lm", "gauss-newton"),
+        ("GN", "gauss-newton"),
+        ("L-BFGS", "lbfgs"),
+        ("Levenberg-Marquardt", "gauss-newton"),
+        ("Adam", "adam"),
+        ("SGD", "sgd"),
+    ],
+)
 def test_aliases_and_capitals_mean_the_same_optimizer(alias, name):
     assert optimizer_name(alias) == name
 
@@ -264,15 +276,18 @@ def test_our_lbfgs_replaces_the_one_of_torch():
     assert OPTIMIZERS["lbfgs"] is LBFGS
 
 
-@pytest.mark.parametrize("name, options, sentence", [
-    ("adan", {}, "unknown optimizer 'adan'; did you mean 'adam'"),
-    ("adam", {"learning_rate": 1}, "unknown option of adam 'learning_rate'"),
-    ("gauss-newton", {"dampin": 1}, "did you mean 'damping'"),
-    ("gn", {"damping": -1.0}, "must be positive"),
-    ("adam", {"lr": -1.0}, "adam: Invalid learning rate"),
-    ("adam", {"betas": (2.0, 0.9)}, "adam: Invalid beta"),
-    ("sgd", {"lr": "fast"}, "sgd: "),
-])
+@pytest.mark.parametrize(
+    "name, options, sentence",
+    [
+        ("adan", {}, "unknown optimizer 'adan'; did you mean 'adam'"),
+        ("adam", {"learning_rate": 1}, "unknown option of adam 'learning_rate'"),
+        ("gauss-newton", {"dampin": 1}, "did you mean 'damping'"),
+        ("gn", {"damping": -1.0}, "must be positive"),
+        ("adam", {"lr": -1.0}, "adam: Invalid learning rate"),
+        ("adam", {"betas": (2.0, 0.9)}, "adam: Invalid beta"),
+        ("sgd", {"lr": "fast"}, "sgd: "),
+    ],
+)
 def test_a_wrong_name_or_option_gets_a_sentence(name, options, sentence):
     with pytest.raises(ProblemError, match=sentence):
         build_optimizer(name, [torch.nn.Parameter(torch.zeros(2))], options)
@@ -294,7 +309,9 @@ def test_an_optimizer_goes_on_bit_for_bit_from_its_state_dict(name, tmp_path):
             if name == "gauss-newton":
                 a = float(x.detach()[0])
                 J = torch.tensor([[-20 * a, 10.0], [-1.0, 0.0]], dtype=torch.float64)
-                optimizer.step(lambda r=residual, J=J: (r().detach(), J), lambda r=residual: r().detach().square().sum())
+                optimizer.step(
+                    lambda r=residual, J=J: (r().detach(), J), lambda r=residual: r().detach().square().sum()
+                )
             else:
                 minimise(optimizer, x, lambda r=residual: r().square().sum(), 1)
 

@@ -53,7 +53,7 @@ def test_every_figure_that_applies_is_a_readable_png(runs, name):
             assert image.format == "PNG" and min(image.size) > 250
 
 
-def test_drawing_changes_no_global_and_needs_neither_pyplot_nor_torch(runs):
+def test_drawing_changes_no_global_and_needs_no_pyplot(runs):
     # Asking for the backend would itself import pyplot.
     script = f"""
 import sys, matplotlib

@@ -80,9 +80,9 @@ def test_points_cover_a_region_in_proportion_to_its_measure(name):
     where = Box(x=(0, 1), y=(0, 1)) - Disk((0.5, 0.5), 0.3)
     points = SAMPLERS[name]().start(where, 2000, seeded(), torch.float64)
     share = float((points.X[:, 0] < 0.25).double().mean())
-    holes = 0.09 * (math.acos(0.25 / 0.3) - 0.25 / 0.3 * math.sqrt(1 - (0.25 / 0.3) ** 2))   # of the disk at x < 1/4
+    holes = 0.09 * (math.acos(0.25 / 0.3) - 0.25 / 0.3 * math.sqrt(1 - (0.25 / 0.3) ** 2))  # of the disk at x < 1/4
     want = (0.25 - holes) / (1 - math.pi * 0.09)
-    assert share == pytest.approx(want, abs=4 * math.sqrt(want * (1 - want) / 2000))          # 4σ of uniform points
+    assert share == pytest.approx(want, abs=4 * math.sqrt(want * (1 - want) / 2000))  # 4σ of uniform points
 
 
 def test_every_zero_keeps_the_points_and_negative_numbers_are_refused():
@@ -117,7 +117,7 @@ def test_points_are_drawn_in_proportion_to_the_power_of_the_residual_plus_a_cons
 
 
 def test_a_smooth_density_has_the_right_moments():
-    x = drawn(lambda p: p.X[:, 0], pool=100)                     # p ∝ 2x + 1: mean 7/12, variance 11/144
+    x = drawn(lambda p: p.X[:, 0], pool=100)  # p ∝ 2x + 1: mean 7/12, variance 11/144
     assert float(x.mean()) == pytest.approx(7 / 12, abs=4 * math.sqrt(11 / 144 / len(x)) + 0.005)
 
 
@@ -134,7 +134,7 @@ def test_a_residual_without_contrast_gives_uniform_points(value, c):
 def test_points_with_a_non_finite_residual_do_not_drive_the_density(value):
     bad = lambda p: torch.where(p.X[:, 0] > 0.9, value, torch.where(p.X[:, 0] < 0.5, 3.0, 1.0)).double()
     x = drawn(bad)
-    assert bool(torch.isfinite(x).all()) and float((x > 0.9).double().mean()) < 0.15     # a tenth, not all points
+    assert bool(torch.isfinite(x).all()) and float((x > 0.9).double().mean()) < 0.15  # a tenth, not all points
 
 
 def test_the_density_works_in_float32_and_never_repeats_a_point():
@@ -149,8 +149,10 @@ def test_redrawn_boundary_points_keep_their_normals():
     torch.testing.assert_close(points.normals, points.X / 2.0, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("options, sentence", [(dict(pool=2), "rad.pool=2 must be at least 5"), (dict(k=-1), "rad.k=-1"),
-                                               (dict(c=-1), "rad.c=-1")])
+@pytest.mark.parametrize(
+    "options, sentence",
+    [(dict(pool=2), "rad.pool=2 must be at least 5"), (dict(k=-1), "rad.k=-1"), (dict(c=-1), "rad.c=-1")],
+)
 def test_options_that_make_no_density_are_refused(options, sentence):
     with pytest.raises(ProblemError, match=sentence):
         ResidualDensity(**options)

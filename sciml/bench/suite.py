@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -75,8 +75,8 @@ SUITES: dict[str, tuple[Row, ...]] = {"quick": QUICK, "full": QUICK + MORE, "ste
 
 
 def run_suite(name: str, *, only: Sequence[str] | None = None, seeds: int | None = None, device: str = "cpu",
-              out: Path = Path("runs/bench"), write: Path | None = None) -> None:
-    """Runs a suite's missing rows, logs each, and writes the tables.
+              out: Path = Path("runs/bench"), write: Path | None = None) -> Iterator[str]:
+    """Runs a suite's missing rows and writes the tables; yields a line for each row, then the tables.
 
     Args:
         name: One of `SUITES`.
@@ -93,14 +93,13 @@ def run_suite(name: str, *, only: Sequence[str] | None = None, seeds: int | None
     for row in rows:
         if row.problem in wanted:
             for seed in range(seeds or 3):
-                _run(row, seed, device, out)
+                yield from _run(row, seed, device, out)
     if "steptime" in wanted and not (out / f"steptime-{device}.json").exists():
         _keep(out / f"steptime-{device}.json", {"rows": steptime.measure(device=device), "machine": machine()})
     tables = {"accuracy": accuracy_table(rows, device, out), "steptime": _steptime_table(device, out)}
-    for text in tables.values():
-        print(text)
     if write is not None:
         replace_tables(write, tables)
+    yield from tables.values()
 
 
 def _keep(path: Path, content: dict) -> None:
@@ -115,7 +114,7 @@ def machine() -> dict:
             "platform": platform.machine(), "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None}
 
 
-def _run(row: Row, seed: int, device: str, out: Path) -> None:
+def _run(row: Row, seed: int, device: str, out: Path) -> Iterator[str]:
     path = out / f"{row.key}-{device}-seed{seed}.json"
     if path.exists():
         return
@@ -129,7 +128,7 @@ def _run(row: Row, seed: int, device: str, out: Path) -> None:
     _keep(path, {"error": error, "seconds": solution.seconds, "steps": solution.steps, "status": solution.status,
                  "null": result["null_score"], "parameters": result["parameters"], "dtype": result["dtype"],
                  "optimizer": solution.config["optimizer"], "machine": machine()})
-    print(f"{row.problem} seed {seed}: {error:.2e} in {solution.seconds:.0f} s", flush=True)
+    yield f"{row.problem} seed {seed}: {error:.2e} in {solution.seconds:.0f} s"
 
 
 def accuracy_table(rows: Sequence[Row], device: str, out: Path) -> str:

@@ -1,4 +1,4 @@
-"""Torch functions point by point: one name for each, numbers where torch takes tensors only, forward-mode derivatives."""
+"""Torch functions point by point: one name for each, numbers where torch takes tensors, forward-mode derivatives."""
 
 from __future__ import annotations
 

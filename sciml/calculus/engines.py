@@ -94,12 +94,16 @@ class PointwiseReverse(Engine):
         found = {}
         for name, alphas in requests.items():
             for alpha in alphas:
-                f = lambda X, c=unknowns.index(name): field(X)[:, c]
+                f = _component(field, unknowns.index(name))
                 for axis, count in enumerate(alpha):
                     for _ in range(count):
                         f = _along(f, axis)
                 found["unknown", name, alpha] = f(X)
         return found
+
+
+def _component(field: nn.Module, c: int):
+    return lambda X: field(X)[:, c]
 
 
 def _along(f, axis: int):

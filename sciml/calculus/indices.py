@@ -19,8 +19,6 @@ from dataclasses import dataclass
 from itertools import product
 from math import comb, prod
 
-import torch
-
 MultiIndex = tuple[int, ...]
 
 
@@ -82,7 +80,7 @@ class IndexSet:
 
 
 def _tabulated(make: Callable) -> Callable:
-    """`make`, remembered by its arguments; torch.compile takes the table as it is and does not trace its making."""
+    """`make`, remembered by its arguments; torch.compile takes the table as it is, without tracing its making."""
     tables: dict = {}
 
     def table(*key):
@@ -90,7 +88,8 @@ def _tabulated(make: Callable) -> Callable:
             tables[key] = make(*key)
         return tables[key]
 
-    return torch.compiler.assume_constant_result(table)
+    table._dynamo_marked_constant = True   # torch.compiler.assume_constant_result does this, and imports the compiler
+    return table
 
 
 @_tabulated

@@ -210,8 +210,8 @@ class Apply(Quantity):
         options = tuple((k, a) for k, a in self.kwargs.items() if k not in names)
         derivative = ForwardMode(self.function, names, positions, len(args), options)
         if not isinstance(self.function, ForwardMode) and not differentiable(derivative, args):
-            raise ProblemError(f"torch does not know the derivative of {self!r}; write it with other functions, or leave "
-                               "it out of d(…) and of derivatives")
+            raise ProblemError(f"torch does not know the derivative of {self!r}; write it with other functions, or "
+                               "leave it out of d(…) and of derivatives")
         return apply(derivative, (*args, *tangents))
 
     def __repr__(self):

@@ -28,6 +28,7 @@ def add_arguments(parser) -> None:
 def run(arguments) -> int:
     """Runs `sciml bench`."""
     look_up("suite", arguments.suite, SUITES)
-    run_suite(arguments.suite, only=arguments.only, seeds=arguments.seeds, device=arguments.device,
-              out=Path(arguments.out), write=Path(arguments.write) if arguments.write else None)
+    for line in run_suite(arguments.suite, only=arguments.only, seeds=arguments.seeds, device=arguments.device,
+                          out=Path(arguments.out), write=Path(arguments.write) if arguments.write else None):
+        print(line, flush=True)
     return 0

@@ -57,7 +57,7 @@ class Constrained(Field):
 
 
 def _derivatives(alphas: tuple[MultiIndex, ...], frame: Frame, lifts: Sequence, bubbles: Sequence):
-    """A program for ∂^α of all lifts and bubbles, and for each of both and each α whether it is zero for every unknown."""
+    """A program for ∂^α of all lifts and bubbles, and for both and each α whether it is zero for all unknowns."""
     outputs, vanish = {}, []
     for kind, parts in (("G", lifts), ("B", bubbles)):
         flags = []

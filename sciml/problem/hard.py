@@ -245,7 +245,7 @@ def _check(problem: Problem, own: list[HardData], lift, N: int = 256) -> None:
 
 
 def _check_periodic(problem: Problem, periodic: list[HardData], parts: tuple, N: int = 64) -> None:
-    """Raises if lift or bubble is not periodic: a periodic N_θ could not make up for that (B vanishes at t = 0 only)."""
+    """Raises if lift or bubble is not periodic: a periodic N_θ could not make up for it (B vanishes at t = 0 only)."""
     generator = torch.Generator().manual_seed(0)
     for h in periodic:
         (c,) = h.regions
@@ -257,9 +257,9 @@ def _check_periodic(problem: Problem, periodic: list[HardData], parts: tuple, N:
         for (_, k), near, far in zip(outputs, _evaluate(outputs, points), _evaluate(outputs, across), strict=True):
             gap = float((near - far).abs().max())
             if not gap <= 1e-8 * (1.0 + float(near.abs().max())):
-                what = "" if k == 0 else f" in derivative {k}"
-                raise ProblemError(f"the initial or boundary data are not periodic in {c!r} (gap {gap:.2g}{what} between {c}={low:g} and "
-                                   f"{c}={high:g}); use constraints=\"soft\" or \"auto\"")
+                what = "value" if k == 0 else f"derivative of order {k} in {c}"
+                raise ProblemError(f"the initial or boundary data are not periodic in {c!r} (their {what} jumps by "
+                                   f"{gap:.2g}); use constraints=\"soft\" or \"auto\"")
 
 
 def _evaluate(outputs: dict, points: Points) -> list[torch.Tensor]:
