@@ -100,7 +100,7 @@ def test_a_broken_problem_file_is_one_sentence(what, tmp_path, capsys):
     (["solve", "{}", "--set", "modle.width=3"], "did you mean 'model'"),
     (["solve", "{}", "--set", "rad.evry=3"], "did you mean 'every'"),
     (["solve", "{}", "--set", "gauss-newton.dampng=3"], "did you mean 'damping'"),
-    (["solve", "{}", "--set", "adam.lr=fast"], "adam(lr='fast')"),
+    (["solve", "{}", "--set", "adam.lr=fast"], "given lr='fast'"),
     (["solve", "{}", "--set", "adam.lr=-1", "--optimizer", "gauss-newton:3,adam"], "learning rate"),
     (["solve", "{}", "--set", "rad.pool=1"], "at least 5"),
     (["solve", "{}", "--set", "sampler.every=-1"], "every=-1"),

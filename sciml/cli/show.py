@@ -147,8 +147,9 @@ class Progress:
         guesses = []
         if self.recipe.time is not None:
             guesses.append(max(self.recipe.time - report.seconds, 0.0))
-        planned = [s.steps for s in self.recipe.stages()]
-        limits = [sum(s or 0 for s in planned)] if None not in planned else []
+        stages = self.recipe.stages()
+        planned = [s.steps for s in stages if s.steps is not None]
+        limits = [sum(planned)] if len(planned) == len(stages) else []
         limits += [self.recipe.steps] if self.recipe.steps is not None else []
         if limits and report.step and self.recipe.steps is not None or not guesses:
             steps_left = max(min(limits, default=0) - report.step, 0)

@@ -65,4 +65,4 @@ def build_optimizer(name: str, params: Iterable[Tensor], options: Mapping[str, o
         raise
     except (TypeError, ValueError) as error:
         given = ", ".join(f"{k}={v!r}" for k, v in options.items())
-        raise ProblemError(f"{key}({given}): {error}") from error
+        raise ProblemError(f"{key}: {error} (given {given})") from error
