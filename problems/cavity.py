@@ -3,8 +3,8 @@
     u·∇u + ∇p = Δu / Re,   ∇·u = 0   on (0, 1)²;   u = (1, 0) on the lid y = 1, else u = 0,   p(0, 0) = 0
 
 The lid contradicts the walls where they meet: velocity jumps and pressure goes like 1/r there, so the velocity on lid
-and walls stays in the loss, the residual is weighted down within about 0.03 of the two corners (unweighted it is not square
-integrable), and a box round each corner gets points of its own. A corner belongs to the lid.
+and walls stays in the loss, the residual is weighted down within about 0.03 of the two corners (unweighted it is not
+square integrable), and a box round each corner gets points of its own. A corner belongs to the lid.
 
 Reference: spectral Galerkin with the corner singularities removed, accurate to 6e-6 in u and v, and to 3e-5 in p
 outside r < 0.1 of the lid's corners.
