@@ -60,30 +60,36 @@ class TaylorForward(Engine):
 
 
 class NestedReverse(Engine):
-    """Derivatives by reverse-mode differentiation of reverse-mode differentiation."""
+    """Derivatives by reverse-mode differentiation of reverse-mode differentiation.
+
+    One reverse pass gives the derivatives of a stream along all coordinates, and each stream is differentiated once.
+    """
 
     def derivatives(self, field, X, requests, unknowns, tape=None):
         with torch.enable_grad():
-            columns = [X[:, i].detach().clone().requires_grad_() for i in range(X.shape[1])]
-            values = field(torch.stack(columns, dim=1))
+            inputs = X.detach().clone().requires_grad_()
+            values = field(inputs)
             cache: dict[tuple[str, MultiIndex], Tensor] = {}
             found: Streams = {}
             for name, alphas in requests.items():
                 zero = (0,) * X.shape[1]
                 cache[name, zero] = values[:, unknowns.index(name)]
                 for alpha in alphas:
-                    found["unknown", name, alpha] = self._derivative(cache, name, alpha, columns)
+                    found["unknown", name, alpha] = self._derivative(cache, name, alpha, inputs)
         return found
 
-    def _derivative(self, cache, name, alpha, columns):
+    def _derivative(self, cache, name, alpha, inputs):
         if (name, alpha) not in cache:
             axis = max(i for i, count in enumerate(alpha) if count)
             lower = tuple(a - (i == axis) for i, a in enumerate(alpha))
-            value = self._derivative(cache, name, lower, columns)
-            if not value.requires_grad:
-                return torch.zeros_like(value)
-            (slope,) = torch.autograd.grad(value.sum(), columns[axis], create_graph=True, allow_unused=True)
-            cache[name, alpha] = torch.zeros_like(value) if slope is None else slope
+            value = self._derivative(cache, name, lower, inputs)
+            slopes = None
+            if value.requires_grad:
+                (slopes,) = torch.autograd.grad(value.sum(), inputs, create_graph=True, allow_unused=True)
+            for i in range(inputs.shape[1]):
+                raised = tuple(a + (j == i) for j, a in enumerate(lower))
+                slope = torch.zeros_like(value) if slopes is None else slopes[:, i]
+                cache.setdefault((name, raised), slope)
         return cache[name, alpha]
 
 
