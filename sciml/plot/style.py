@@ -101,10 +101,10 @@ MANY, FAR = 1000, 6.0        # points that a share of them needs; ratio at which
 
 
 def color_limits(*arrays: np.ndarray) -> Normalize:
-    """Limits that hold every finite value of all arrays, or their middle 99 % if a few points lie far outside it.
+    """Limits that hold every finite value of all arrays, or their middle 99 % if a few points lie far outside.
 
-    A pressure that is singular in two corners would else leave the rest of its field in one colour; the colour bar shows
-    by its arrows that values go on.
+    A pressure that is singular in two corners would else leave the rest of its field in one colour; the colour bar
+    shows by its arrows that values go on.
     """
     finite = np.concatenate([a[np.isfinite(a)].ravel() for a in arrays])
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
