@@ -240,9 +240,9 @@ class Objective(nn.Module):
             return True
         if not self._taped:
             raise TrainingError(
-                f"the Jacobian of condition {block.name!r} is not the sum of its points: the field at one point depends "
+                f"the Jacobian of condition {block.name!r} is not the sum of its points: the field at a point depends "
                 "on the others (batch normalisation, a mean?); use optimizer=adam or lbfgs, or a field without that")
-        log.warning("the field uses parameters outside `linear` and `scale`, which its tape does not record; its Jacobian "
+        log.warning("the field uses parameters outside `linear` and `scale`, which leave no record; its Jacobian "
                     "is computed point by point instead, which takes longer")
         self._taped = False
         return False
