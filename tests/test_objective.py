@@ -25,8 +25,10 @@ from sciml import (
     Unknown,
     laplacian,
 )
-from sciml.calculus import ENGINES
-from sciml.fields import FieldOptions, build_network
+from sciml.calculus import ACTIVATIONS, ENGINES
+from sciml.calculus.jet import activate, linear, multiply
+from sciml.errors import TrainingError
+from sciml.fields import Field, FieldOptions, build_network
 from sciml.objective import Objective, TrainableParameters
 
 # float64 rounding of sums of a few dozen rows with second derivatives of size 10
@@ -354,3 +356,51 @@ def test_bounded_parameters_stay_inside_their_bounds_and_start_where_asked():
 def test_a_residual_that_mixes_points_is_refused_when_the_problem_is_built(residual):
     with pytest.raises(ProblemError, match="'equation': the residual at a point depends on the other points"):
         Problem(domain=Box(x=(0, 1)), unknowns="u", conditions=[Equation(residual)])
+
+
+class OwnGate(Field):
+    """A user's field: one layer and a trainable gate that no recorded operation carries."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.linspace(-1, 1, 10, dtype=torch.float64).reshape(5, 2))
+        self.gate = torch.nn.Parameter(torch.linspace(0.5, 1.5, 5, dtype=torch.float64))
+        self.last = torch.nn.Parameter(torch.linspace(1, 2, 5, dtype=torch.float64).reshape(1, 5))
+
+    def jet(self, x):
+        h = activate(linear(x, self.weight), ACTIVATIONS["tanh"])
+        return linear(multiply(h, h).with_data(multiply(h, h).data * self.gate), self.last)
+
+
+def objective_with(field, problem):
+    objective = Objective(problem, field, TrainableParameters(problem.trainable), list(problem.blocks), None, 16)
+    generator = torch.Generator().manual_seed(1)
+    for block in objective.blocks:
+        objective.points[block.name] = block.region.sample(40, generator=generator)
+    return objective
+
+
+def test_parameters_outside_the_tape_have_their_columns(caplog):
+    objective = objective_with(OwnGate(), heat())
+    r, J = objective.linearize()
+    rows, want = autograd_jacobian(objective)
+    assert_close(r, rows)
+    assert_close(J, want)
+    assert float(J[:, 10:15].abs().max()) > 0.1
+    assert "outside `linear` and `scale`" in caplog.text
+    caplog.clear()
+    objective.linearize()
+    assert not caplog.text
+
+
+def test_a_field_that_mixes_points_is_refused_by_gauss_newton():
+    class Centred(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(2, 1, dtype=torch.float64)
+
+        def forward(self, X):
+            return self.layer(torch.sin(X)) - self.layer(torch.sin(X)).mean(0)
+
+    with pytest.raises(TrainingError, match="depends on the others"):
+        objective_with(Centred(), heat()).linearize()

@@ -3,7 +3,7 @@
 from .activations import ACTIVATIONS, Activation
 from .engines import ENGINES, Engine, NestedReverse, TaylorForward, engine_for
 from .indices import IndexSet
-from .jacobian import taped_jacobian, vmapped_jacobian
+from .jacobian import is_complete, taped_jacobian, vmapped_jacobian
 from .jet import Jet
 from .program import Program
 from .quantity import Frame, Leaf, Quantity, apply, d
@@ -11,6 +11,6 @@ from .vectors import Vector, curl, div, dot, grad, laplacian, norm
 
 __all__ = [
     "ACTIVATIONS", "ENGINES", "Activation", "Engine", "Frame", "IndexSet", "Jet", "Leaf", "NestedReverse", "Program",
-    "Quantity", "TaylorForward", "Vector", "apply", "curl", "d", "div", "dot", "engine_for", "grad", "laplacian",
-    "norm", "taped_jacobian", "vmapped_jacobian",
+    "Quantity", "TaylorForward", "Vector", "apply", "curl", "d", "div", "dot", "engine_for", "grad", "is_complete",
+    "laplacian", "norm", "taped_jacobian", "vmapped_jacobian",
 ]

@@ -6,6 +6,9 @@ If r_n depends on the parameters only through what happens at point n, then for 
 
 and one reverse pass of Σ_n r_n yields every ∂r_n/∂z_s,n at once. The whole Jacobian costs one reverse pass per
 component and one batched outer product per layer. Fields without a tape fall back on `vmap` of reverse mode.
+
+A tape knows only the operations that record themselves. `is_complete` compares a Jacobian with one plain gradient, so
+that a parameter used in any other way is noticed and not left where it is.
 """
 
 from __future__ import annotations
@@ -80,6 +83,31 @@ def _place(J: Tensor, tensor: Tensor, slope: Tensor, columns: dict, parameters: 
     for p, g in zip(parameters, grads, strict=True):
         if g is not None:
             J[:, columns[id(p)]] += g.reshape(N, -1)
+
+
+def is_complete(J: Tensor, residual: Tensor, parameters: Sequence[Tensor]) -> bool:
+    """Whether Σ_n c_n ∂r_n/∂θ from a Jacobian is the gradient of Σ_n c_n r_n, with c_n = 3/2 + cos n.
+
+    It is not if a parameter acts outside the tape, or if r_n depends on other points than the n-th.
+
+    Args:
+        J: Shape (N, K, P).
+        residual: Shape (N, K), with graph.
+        parameters: As in `taped_jacobian`.
+    """
+    c = 1.5 + torch.cos(torch.arange(len(residual), dtype=residual.dtype, device=residual.device))
+    tolerance = torch.finfo(residual.dtype).eps ** 0.5
+    for k in range(residual.shape[1]):
+        component = residual[:, k] @ c
+        if not component.requires_grad:
+            continue
+        grads = torch.autograd.grad(component, list(parameters), retain_graph=True, allow_unused=True)
+        want = torch.cat([(torch.zeros_like(p) if g is None else g).reshape(-1)
+                          for p, g in zip(parameters, grads, strict=True)])
+        scale = (c @ J[:, k].abs() + want.abs()).max()
+        if bool(torch.isfinite(scale)) and bool(((c @ J[:, k] - want).abs() > tolerance * scale).any()):
+            return False
+    return True
 
 
 def vmapped_jacobian(residual: Callable[[dict, Tensor], Tensor], module: nn.Module, X: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ one) get their derivatives by forward-mode automatic differentiation of the func
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from numbers import Real
@@ -195,7 +194,9 @@ class Apply(Quantity):
     def _differentiate(self, coordinate):
         if self.function in _CONSTANT:
             return 0.0
-        rule = _RULES.get(self.function)
+        from .rules import RULES  # they are written in quantities themselves; needed while a problem is built
+
+        rule = RULES.get(self.function)
         if rule is not None and not self.kwargs:
             return rule(self, lambda q: _slope(q, coordinate), *self.args)
         return self._forward_mode(coordinate)
@@ -205,7 +206,7 @@ class Apply(Quantity):
         args = (*self.args, *(self.kwargs[k] for k in names))
         positions = tuple(i for i, a in enumerate(args) if isinstance(a, Quantity))
         tangents = [_slope(args[i], coordinate) for i in positions]
-        if all(_is(t, 0) for t in tangents):
+        if all(is_number(t, 0) for t in tangents):
             return 0.0
         options = tuple((k, a) for k, a in self.kwargs.items() if k not in names)
         derivative = ForwardMode(self.function, names, positions, len(args), options)
@@ -227,7 +228,8 @@ def _operate(function, a, b):
     return apply(function, (a, b))
 
 
-def _is(value, number: float) -> bool:
+def is_number(value, number: float) -> bool:
+    """Whether a value is this plain number."""
     return isinstance(value, Real) and value == number
 
 
@@ -271,122 +273,40 @@ def apply(function, args, kwargs=None):
 
 def _simplify(function, args):
     if function is torch.add:
-        if _is(args[0], 0):
+        if is_number(args[0], 0):
             return args[1]
-        if _is(args[1], 0):
+        if is_number(args[1], 0):
             return args[0]
     elif function is torch.sub:
-        if _is(args[1], 0):
+        if is_number(args[1], 0):
             return args[0]
-        if _is(args[0], 0):
-            return _negative(args[1])
+        if is_number(args[0], 0):
+            return negative(args[1])
     elif function is torch.mul:
-        if _is(args[0], 0) or _is(args[1], 0):
+        if is_number(args[0], 0) or is_number(args[1], 0):
             return 0.0
-        if _is(args[0], 1):
+        if is_number(args[0], 1):
             return args[1]
-        if _is(args[1], 1):
+        if is_number(args[1], 1):
             return args[0]
     elif function is torch.div:
-        if _is(args[0], 0):
+        if is_number(args[0], 0):
             return 0.0
-        if _is(args[1], 1):
+        if is_number(args[1], 1):
             return args[0]
     elif function is torch.pow:
-        if _is(args[1], 0):
+        if is_number(args[1], 0):
             return 1.0
-        if _is(args[1], 1):
+        if is_number(args[1], 1):
             return args[0]
     elif function is torch.where and isinstance(args[0], bool):
         return args[1] if args[0] else args[2]
     return None
 
 
-def _negative(a):
+def negative(a):
+    """−a."""
     return -a if isinstance(a, Real) else apply(torch.neg, (a,))
-
-
-def _chain(outer):
-    """Rule of a function of one variable from its derivative: (f(g))' = outer(f(g), g) g'."""
-    return lambda node, slope, g: _times(outer(node, g), slope(g))
-
-
-def _times(a, b):
-    if _is(b, 0) or _is(a, 0):
-        return 0.0
-    return a * b if isinstance(a, Quantity) or not isinstance(b, Quantity) else b * a
-
-
-def _power(node, slope, base, exponent):
-    if isinstance(exponent, Real):
-        if exponent == 2:
-            return _times(2.0 * base, slope(base))
-        return _times(exponent * apply(torch.pow, (base, exponent - 1)), slope(base))
-    growth = 0.0
-    if isinstance(exponent, Quantity):
-        growth = _times(node * apply(torch.log, (base,)), slope(exponent))
-    return growth + _times(exponent * apply(torch.pow, (base, exponent - 1.0)), slope(base)) \
-        if isinstance(base, Quantity) else growth
-
-
-def _quotient(node, slope, a, b):
-    top = slope(a)
-    bottom = slope(b)
-    first = 0.0 if _is(top, 0) else top / b
-    return first if _is(bottom, 0) else first - node * bottom / b
-
-
-def _where(node, slope, mask, a, b):
-    da, db = slope(a), slope(b)
-    return 0.0 if _is(da, 0) and _is(db, 0) else apply(torch.where, (mask, da, db))
-
-
-def _extreme(compare):
-    return lambda node, slope, a, b: _where(node, slope, apply(compare, (a, b)), a, b)
-
-
-def _atan2(node, slope, y, x):
-    square = x * x + y * y
-    return _times(x / square, slope(y)) - _times(y / square, slope(x))
-
-
-def _call(function):
-    return lambda *args: apply(function, args)
-
-
-_sin, _cos, _exp, _sqrt, _tanh, _sign = map(
-    _call, (torch.sin, torch.cos, torch.exp, torch.sqrt, torch.tanh, torch.sign))
-
-_RULES = {
-    torch.add: lambda n, s, a, b: s(a) + s(b),
-    torch.sub: lambda n, s, a, b: s(a) - s(b),
-    torch.mul: lambda n, s, a, b: _times(b, s(a)) + _times(a, s(b)),
-    torch.div: _quotient,
-    torch.pow: _power,
-    torch.neg: lambda n, s, a: _negative(s(a)),
-    torch.square: lambda n, s, a: _times(2.0 * a, s(a)),
-    torch.exp: _chain(lambda n, g: n),
-    torch.log: _chain(lambda n, g: 1.0 / g),
-    torch.log1p: _chain(lambda n, g: 1.0 / (1.0 + g)),
-    torch.sqrt: _chain(lambda n, g: 0.5 / n),
-    torch.rsqrt: _chain(lambda n, g: -0.5 * n / g),
-    torch.reciprocal: _chain(lambda n, g: -n * n),
-    torch.sin: _chain(lambda n, g: _cos(g)),
-    torch.cos: _chain(lambda n, g: -_sin(g)),
-    torch.tan: _chain(lambda n, g: 1.0 + n * n),
-    torch.sinh: _chain(lambda n, g: apply(torch.cosh, (g,))),
-    torch.cosh: _chain(lambda n, g: apply(torch.sinh, (g,))),
-    torch.tanh: _chain(lambda n, g: 1.0 - n * n),
-    torch.sigmoid: _chain(lambda n, g: n - n * n),
-    torch.atan: _chain(lambda n, g: 1.0 / (1.0 + g * g)),
-    torch.erf: _chain(lambda n, g: 2.0 / math.sqrt(math.pi) * _exp(-(g * g))),
-    torch.abs: _chain(lambda n, g: _sign(g)),
-    torch.relu: _chain(lambda n, g: apply(torch.where, (g > 0, 1.0, 0.0))),
-    torch.atan2: _atan2,
-    torch.where: _where,
-    torch.maximum: _extreme(torch.ge),
-    torch.minimum: _extreme(torch.le),
-}
 
 
 def d(quantity, *coordinates: str):

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ..calculus import engine_for
 from ..calculus.engines import Engine, PointwiseReverse, TaylorForward
-from ..calculus.jacobian import taped_jacobian, vmapped_jacobian
+from ..calculus.jacobian import is_complete, taped_jacobian, vmapped_jacobian
 from ..errors import TrainingError
 from ..points import Points
 from ..problem import Block, Problem
@@ -53,6 +53,8 @@ class Objective(nn.Module):
         self.weights: dict[str, float] = {b.name: b.weight for b in blocks}
         self.data: dict[str, Mapping[str, Tensor]] = {}
         self._pass: Callable[..., Tensor] = self.values
+        self._taped = isinstance(self.engine, TaylorForward)
+        self._verified: set[str] = set()
 
     @property
     def trainable(self) -> list[nn.Parameter]:
@@ -220,14 +222,38 @@ class Objective(nn.Module):
         return f, J
 
     def _linearized_values(self, block, points, data, parameters) -> tuple[Tensor, Tensor]:
-        if isinstance(self.engine, TaylorForward):
-            tape: list = []
-            copies: list = []
-            with torch.enable_grad():
-                values = self.values(block, points, data, tape, copies)
-                J = taped_jacobian(values, tape, parameters, copies)
-            return values.detach(), J
-        return self._vmapped(block, points, data)
+        if not self._taped:
+            values, J = self._vmapped(block, points, data)
+            if block.name not in self._verified:
+                with torch.enable_grad():
+                    self._verify(block, J, self.values(block, points, data), parameters)
+            return values, J
+        tape: list = []
+        copies: list = []
+        with torch.enable_grad():
+            values = self.values(block, points, data, tape, copies)
+            J = taped_jacobian(values, tape, parameters, copies)
+            if block.name not in self._verified and not self._verify(block, J, values, parameters):
+                return self._linearized_values(block, points, data, parameters)
+        return values.detach(), J
+
+    def _verify(self, block: Block, J: Tensor, values: Tensor, parameters: list[nn.Parameter]) -> bool:
+        """Compares a block's first Jacobian with a plain gradient; False if the tape missed some parameter.
+
+        Raises:
+            TrainingError: The field at a point depends on other points, so that there is no pointwise Jacobian.
+        """
+        if is_complete(J, values, parameters):
+            self._verified.add(block.name)
+            return True
+        if not self._taped:
+            raise TrainingError(
+                f"the Jacobian of condition {block.name!r} is not the sum of its points: the field at a point depends "
+                "on the others (batch normalisation, a mean?); use optimizer=adam or lbfgs, or a field without that")
+        log.warning("the field uses parameters outside `linear` and `scale`, which leave no record; its Jacobian "
+                    "is computed point by point instead, which takes longer")
+        self._taped = False
+        return False
 
     def _vmapped(self, block, points, data) -> tuple[Tensor, Tensor]:
         """Values and Jacobian of a field whose pass leaves no tape, point by point under `vmap`."""

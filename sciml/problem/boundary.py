@@ -1,0 +1,197 @@
+"""Conditions on boundaries and across planes: Dirichlet, Neumann, Robin, Periodic, Interface."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import torch
+
+from ..calculus import d, dot, grad
+from ..errors import ProblemError, look_up, unknown_name
+from ..geometry import Box
+from .block import HardData
+from .condition import Condition, check_unknowns, component, faces_of, is_box, place
+
+
+class Dirichlet(Condition):
+    """u = g on a boundary.
+
+    Args:
+        on: Face names (default: the whole boundary), a region, or a predicate.
+        values: g by unknown: a number or a function of coordinates and parameters.
+    """
+
+    kind = "dirichlet"
+
+    def __init__(self, on="boundary", name: str | None = None, weight: float = 1.0, points: int | None = None,
+                 **values):
+        super().__init__(name, weight, points)
+        self.on, self.values = on, values
+
+    def blocks(self, setting, name):
+        where = f"condition {name!r}"
+        check_unknowns(setting, self.values, where)
+        region = place(setting, self.on, where, "boundary")
+        outputs = {}
+        for unknown, value in self.values.items():
+            u = setting.frame.leaf("unknown", unknown)
+            outputs[component(name, unknown, self.values)] = u - setting.call(value, where, normal=True)
+        faces = tuple(r for r in faces_of(self.on) if isinstance(r, str))
+        hard = tuple(HardData(u, faces, 0, v, "dirichlet") for u, v in self.values.items()) \
+            if len(faces) == len(faces_of(self.on)) else ()
+        return [self._block(name, outputs, region, hard=hard)]
+
+
+class Neumann(Condition):
+    """∂u/∂n = g on a boundary, n the outward normal.
+
+    Args:
+        on: Face names (default: the whole boundary), a region, or a predicate.
+        values: g by unknown.
+    """
+
+    kind = "neumann"
+
+    def __init__(self, on="boundary", name: str | None = None, weight: float = 1.0, points: int | None = None,
+                 **values):
+        super().__init__(name, weight, points)
+        self.on, self.values = on, values
+
+    def blocks(self, setting, name):
+        where = f"condition {name!r}"
+        check_unknowns(setting, self.values, where)
+        normal = setting.names(normal=True)["normal"]
+        outputs = {}
+        for unknown, value in self.values.items():
+            flux = dot(normal, grad(setting.frame.leaf("unknown", unknown)))
+            outputs[component(name, unknown, self.values)] = flux - setting.call(value, where, normal=True)
+        return [self._block(name, outputs, place(setting, self.on, where, "boundary"))]
+
+
+class Robin(Condition):
+    """α u + β ∂u/∂n = g on a boundary.
+
+    Args:
+        alpha, beta: Numbers or functions of the coordinates.
+        on: Face names (default: the whole boundary), a region, or a predicate.
+        values: g by unknown.
+    """
+
+    kind = "robin"
+
+    def __init__(self, on="boundary", alpha=1.0, beta=1.0, name: str | None = None, weight: float = 1.0,
+                 points: int | None = None, **values):
+        super().__init__(name, weight, points)
+        self.on, self.alpha, self.beta, self.values = on, alpha, beta, values
+
+    def blocks(self, setting, name):
+        where = f"condition {name!r}"
+        check_unknowns(setting, self.values, where)
+        normal = setting.names(normal=True)["normal"]
+        alpha, beta = (setting.call(c, where, normal=True) for c in (self.alpha, self.beta))
+        outputs = {}
+        for unknown, value in self.values.items():
+            u = setting.frame.leaf("unknown", unknown)
+            flux = alpha * u + beta * dot(normal, grad(u))
+            outputs[component(name, unknown, self.values)] = flux - setting.call(value, where, normal=True)
+        return [self._block(name, outputs, place(setting, self.on, where, "boundary"))]
+
+
+class Periodic(Condition):
+    """Equal values, and equal derivatives, on two opposite faces of a box.
+
+    Args:
+        on: The coordinate that is periodic, e.g. "x".
+        unknowns: Which; None for all.
+        derivatives: Highest derivative in the direction of `on` that is matched too.
+    """
+
+    kind = "periodic"
+
+    def __init__(self, on: str, unknowns: str | Sequence[str] | None = None, derivatives: int = 1,
+                 name: str | None = None, weight: float = 1.0, points: int | None = None):
+        super().__init__(name, weight, points)
+        if not isinstance(on, str):
+            raise ProblemError(f"Periodic takes one coordinate name, got {on!r}; write one Periodic per coordinate")
+        self.on, self.derivatives = on, derivatives
+        self.unknowns = unknowns.split() if isinstance(unknowns, str) else unknowns
+
+    def blocks(self, setting, name):
+        where = f"condition {name!r}"
+        if self.on not in setting.domain.names:
+            raise ProblemError(f"{where}: {unknown_name('coordinate', self.on, setting.domain.names)}")
+        for face in (f"{self.on}-", f"{self.on}+"):
+            if face not in setting.domain.faces:
+                raise ProblemError(f"{where}: the domain has no face {face!r}; periodicity needs a box in {self.on}")
+        unknowns = tuple(self.unknowns or setting.unknowns)
+        check_unknowns(setting, unknowns, where)
+        outputs = {}
+        for unknown in unknowns:
+            u = setting.frame.leaf("unknown", unknown)
+            for order in range(self.derivatives + 1):
+                outputs[f"{name}.{unknown}{'_' + self.on * order if order else ''}"] = d(u, *[self.on] * order)
+        low, high = setting.domain.bounds[setting.domain.names.index(self.on)]
+        # A periodic network has all derivatives periodic, more than equal values alone ask for.
+        hard = tuple(HardData(u, (self.on,), self.derivatives, None, "periodic") for u in unknowns) \
+            if self.derivatives else ()
+        return [self._block(name, outputs, setting.domain.region(f"{self.on}-"), combine="difference",
+                            partner=(self.on, high - low), hard=hard)]
+
+
+class Interface(Condition):
+    """[u] = g and [∂u/∂x] = 0 across a plane x = a where the data jump, so that u is smooth on either side only.
+
+    [f] is f just above a minus f just below. An interface splits the fields of its problem: they get one smooth piece
+    on either side, and quadrature stops there. Without it a smooth network meets a kink that it resolves slowly.
+
+    Args:
+        at: The coordinate and its value, e.g. dict(x=0.4).
+        flux: By unknown, what is continuous besides u, e.g. dict(u=lambda u, x: k(x) * u.x); by default ∂u/∂x. It is
+            evaluated on either side.
+        values: Jump g by unknown, usually 0.0: a number or a function of the coordinates.
+
+    Note:
+        Both sides are evaluated at a ∓ δ, δ = 4e-7 of the domain's size, and carried to a by one Taylor term, which
+        leaves an error of δ² f″ (1e-13) and works in float32 too.
+    """
+
+    kind = "interface"
+    DISTANCE = 4e-7
+
+    def __init__(self, at: Mapping[str, float], flux: Mapping[str, Callable] | None = None, name: str | None = None,
+                 weight: float = 1.0, points: int | None = None, **values):
+        super().__init__(name, weight, points)
+        if not isinstance(at, Mapping) or len(at) != 1:
+            raise ProblemError(f"Interface: at={at!r} must name one coordinate, e.g. at=dict(x=0.4)")
+        ((self.coordinate, position),) = at.items()
+        self.position = float(position)
+        self.flux, self.values = dict(flux or {}), values
+
+    def blocks(self, setting, name):
+        where = f"condition {name!r}"
+        check_unknowns(setting, self.values, where)
+        for unknown in self.flux:
+            look_up(f"jump in {where}, which gives a flux for it; unknown", unknown, self.values)
+        c, a, names = self.coordinate, self.position, setting.domain.names
+        if c not in names:
+            raise ProblemError(f"{where}: {unknown_name('coordinate', c, names)}")
+        bounds = dict(zip(names, setting.domain.bounds, strict=True))
+        low, high = bounds[c]
+        if not low < a < high:
+            raise ProblemError(f"{where}: {c}={a} does not cut the domain, which lies in {c} ∈ ({low}, {high})")
+        x = setting.frame.leaf("coordinate", c)
+        outputs = {}
+        for unknown, jump in self.values.items():
+            u = setting.frame.leaf("unknown", unknown)
+            step = torch.where(x > a, setting.call(jump, where), 0.0)
+            flux = setting.call(self.flux[unknown], where) if unknown in self.flux else d(u, c)
+            for part, f in ((unknown, u - step), (f"{unknown}.flux", flux)):
+                outputs[f"{name}.{part}"] = f + d(f, c) * (a - x)
+        delta = self.DISTANCE * max(high - low, abs(low), abs(high))
+        region = Box(**{**bounds, c: (low, a - delta)}).region(f"{c}+")
+        domain = setting.domain
+        if not is_box(domain):
+            region = region.where(lambda columns: domain.contains(torch.stack([columns[n] for n in names], dim=1)))
+        block = self._block(name, outputs, region, combine="difference", partner=(c, 2 * delta))
+        return [replace(block, count=1) if len(names) == 1 else block]
