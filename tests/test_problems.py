@@ -245,8 +245,8 @@ def test_the_reference_of_the_square_with_holes_is_harmonic_and_takes_its_bounda
     assert np.allclose(truth.values["u"][edge], 1.0, rtol=0, atol=10 * truth.accuracy)
     measure = {b.name: b.region.measure for b in problem.blocks}
     # The conditions lie on the whole square and on all four circles.
-    assert measure["dirichlet 1"] == pytest.approx(4.0, rel=1e-9)
-    assert measure["dirichlet 2"] == pytest.approx(4 * 2 * np.pi * 0.1, rel=1e-9)
+    assert measure["square"] == pytest.approx(4.0, rel=1e-9)
+    assert measure["circles"] == pytest.approx(4 * 2 * np.pi * 0.1, rel=1e-9)
 
 
 # --- recipes -----------------------------------------------------------------------------------------
