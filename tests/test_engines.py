@@ -335,7 +335,7 @@ def assert_compiled_pass_agrees(name, backend, width):
     pieces = [objective.points[b.name] for b in blocks]
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*lru_cache.*")  # tables are constants, not traced
-        have = [objective.values(b, p) for b, p in zip(blocks, pieces, strict=True)]
+        have = [objective._pass(b, p) for b, p in zip(blocks, pieces, strict=True)]
     want = [plain.values(b, p) for b, p in zip(blocks, pieces, strict=True)]
     for a, b in zip(have, want, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)  # the compiler may fuse and reorder
@@ -351,6 +351,24 @@ def assert_compiled_pass_agrees(name, backend, width):
 
 def test_the_pass_is_one_graph_without_breaks_for_the_network_with_most_operations():
     assert_compiled_pass_agrees("piratenet", "eager", 4)
+
+
+def test_compiling_the_pass_leaves_the_jacobian_alone():
+    objective, plain = small_objective(), small_objective()
+    assert objective.compile_pass("eager")
+    r, J = objective.linearize()
+    want_r, want_J = plain.linearize()
+    assert float(J.abs().max()) > 0                       # adjoints inside a compiled graph would all be zero
+    torch.testing.assert_close(J, want_J, rtol=0, atol=0)
+    torch.testing.assert_close(r, want_r, rtol=0, atol=0)
+
+
+def test_without_a_compiler_the_pass_stays_eager_and_says_so(monkeypatch, caplog):
+    monkeypatch.setattr(shutil, "which", lambda *a, **k: None)
+    objective = small_objective()
+    assert not objective.compile_pass()
+    assert "no C++ compiler was found" in caplog.text
+    assert objective._pass == objective.values
 
 
 @pytest.mark.slow  # the C++ compiler takes most of a minute on a busy core

@@ -485,3 +485,15 @@ def test_a_cut_takes_the_nearest_line_of_a_grid(runs):
     line = cut(run, ("x",), {"t": 0.26})
     assert line.fixed == {"t": 0.25}
     assert np.array_equal(line.prediction["u"], run.prediction["u"][:, 10])
+
+
+def test_a_few_singular_points_do_not_take_all_the_colours():
+    from sciml.plot.style import color_limits, symmetric_limits
+
+    field = np.linspace(-1.0, 1.0, 10_000)
+    field[:4], field[-4:] = -50.0, 80.0
+    norm = color_limits(field)
+    assert -1.0 < norm.vmin < -0.98 and 0.98 < norm.vmax < 1.0
+    assert symmetric_limits(field).vmax == pytest.approx(0.99, abs=0.01)
+    front = np.where(np.arange(10_000) < 200, 9.0, 0.1 * np.sin(np.arange(10_000)))        # 2 % is no outlier
+    assert color_limits(front).vmax == 9.0

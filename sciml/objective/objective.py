@@ -10,7 +10,9 @@ Jacobian follows from the pointwise one.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from math import sqrt
 
@@ -50,6 +52,7 @@ class Objective(nn.Module):
         self.points: dict[str, Points] = {}
         self.weights: dict[str, float] = {b.name: b.weight for b in blocks}
         self.data: dict[str, Mapping[str, Tensor]] = {}
+        self._pass: Callable[..., Tensor] = self.values
         self._taped = isinstance(self.engine, TaylorForward)
         self._verified: set[str] = set()
 
@@ -88,21 +91,26 @@ class Objective(nn.Module):
                 leaves[key] = self.parameters_.value(name, N if copies is not None else None, copies)
         return torch.stack(block.program(leaves, X[:, 0]), dim=1)
 
-    def compile_pass(self, backend: str = "inductor") -> None:
+    def compile_pass(self, backend: str = "inductor") -> bool:
         """Compiles `values`, the pass that every loss is made of, as one graph without breaks (torch.compile).
+
+        Jacobians stay eager: they read adjoints inside the pass, which a compiled graph does not show.
 
         Args:
             backend: Of torch.compile.
 
-        Raises:
-            TrainingError: This machine has no compiler that torch can use.
+        Returns:
+            Whether it was compiled; False, with a warning, on a machine without a C++ compiler.
         """
+        if self.device.type == "cpu" and backend == "inductor" and not _has_compiler():
+            log.warning("no C++ compiler was found, so the pass runs eagerly; install g++ or clang++, or set CXX")
+            return False
         X = torch.zeros(1, len(self.problem.coordinates), dtype=self.dtype, device=self.device)
         for block in self.blocks:                 # fields make their tables here: programs cannot be made while tracing
             self.engine.derivatives(self.field, X, block.program.requests, self.problem.setting.unknowns)
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
-        self.values = torch.compile(  # type: ignore[method-assign]  # the compiled pass takes the method's place
-            self.values, fullgraph=True, dynamic=False, backend=backend)
+        self._pass = torch.compile(self.values, fullgraph=True, dynamic=False, backend=backend)
+        return True
 
     def _partner(self, block: Block, points: Points) -> Points:
         assert block.partner is not None
@@ -113,9 +121,9 @@ class Objective(nn.Module):
 
     def rows(self, block: Block, points: Points, data: Mapping[str, Tensor] | None = None) -> Tensor:
         """Residual rows of a block, shape (R, K)."""
-        f = self.values(block, points, data)
+        f = self._pass(block, points, data)
         if block.combine == "difference":
-            return f - self.values(block, self._partner(block, points))
+            return f - self._pass(block, self._partner(block, points))
         if block.combine == "integral":
             return self._integrate(block, points, f) - block.target
         return f
@@ -297,6 +305,11 @@ class Objective(nn.Module):
                             f"{n}={v:.4g}" for n, v in zip(points.names, points.X[i].tolist(), strict=True))
                         text = f"condition {block.name!r} at {at} (|r| = {float(size[i]):.3g})"
         return text
+
+
+def _has_compiler() -> bool:
+    """Whether torch's inductor finds a C++ compiler."""
+    return any(shutil.which(name) for name in (os.environ.get("CXX"), "g++", "clang++") if name)
 
 
 class _Values(nn.Module):

@@ -10,7 +10,7 @@ between redraws of the points. r_vv costs one more residual, by the difference q
     r_vv ≈ (2/h) ( (r(θ + h v) − r(θ))/h − J v ).
 
 The loss of a neural field has long curved valleys; the acceleration follows their bend, where the plain step has to
-be short. On Poisson's equation it lowered the error a hundredfold at equal steps (see the README's table).
+be short. `sciml compare poisson --vary gauss-newton.acceleration=0,0.75` shows what it is worth.
 
 With fewer residuals than parameters the same steps come from the smaller system, Jᵀ (JJᵀ + μ Id)⁻¹.
 """

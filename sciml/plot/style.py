@@ -97,10 +97,21 @@ def scientific(value: float | None) -> str:
     return "" if value is None else f"{value:.2e}"
 
 
+MANY, FAR = 1000, 6.0        # points that a share of them needs; ratio at which outliers are cut off
+
+
 def color_limits(*arrays: np.ndarray) -> Normalize:
-    """Limits that hold every finite value of all arrays."""
+    """Limits that hold every finite value of all arrays, or their middle 99 % if a few points lie far outside.
+
+    A pressure that is singular in two corners would else leave the rest of its field in one colour; the colour bar
+    shows by its arrows that values go on.
+    """
     finite = np.concatenate([a[np.isfinite(a)].ravel() for a in arrays])
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    if finite.size >= MANY:
+        inner = np.quantile(finite, [0.005, 0.995])
+        if high - low > FAR * (inner[1] - inner[0]) > 0:
+            low, high = (float(q) for q in inner)
     # A constant field differs by rounding only; spreading that over the colour map would draw
     # noise.
     if high - low <= 1e-12 * max(abs(low), abs(high)):
@@ -116,10 +127,25 @@ def bounds(norm: Normalize) -> tuple[float, float]:
 
 
 def symmetric_limits(error: np.ndarray) -> Normalize:
-    """Limits ±max |error|, so that the middle of a diverging map is zero."""
+    """Limits ±max |error| (as in `color_limits`, without a few far points), so that the middle of a map is zero."""
     finite = np.abs(error[np.isfinite(error)])
     bound = float(finite.max()) if finite.size and finite.max() > 0 else 1e-16
+    if finite.size >= MANY:
+        inner = float(np.quantile(finite, 0.99))
+        bound = inner if bound > FAR * inner > 0 else bound
     return Normalize(-bound, bound)
+
+
+def _beyond(mappable) -> str:
+    """Which ends of a colour bar values go beyond."""
+    values, norm = mappable.get_array(), mappable.norm
+    if values is None or norm.vmin is None:
+        return "neither"
+    finite = np.asarray(values, dtype=float)[np.isfinite(np.asarray(values, dtype=float))]
+    slack = 1e-9 * (norm.vmax - norm.vmin)
+    under = bool(finite.size) and finite.min() < norm.vmin - slack
+    over = bool(finite.size) and finite.max() > norm.vmax + slack
+    return {(True, True): "both", (True, False): "min", (False, True): "max"}.get((under, over), "neither")
 
 
 def color_bar(axes: Axes, mappable, label: str = "") -> None:
@@ -130,7 +156,7 @@ def color_bar(axes: Axes, mappable, label: str = "") -> None:
     bar_axes = axes.inset_axes((1.0 + 0.08 * inch, 0.0, 0.11 * inch, 1.0))
     form = ScalarFormatter(useMathText=True)
     form.set_powerlimits((-2, 3))
-    bar = figure.colorbar(mappable, cax=bar_axes, format=form, ticks=MaxNLocator(5))
+    bar = figure.colorbar(mappable, cax=bar_axes, format=form, ticks=MaxNLocator(5), extend=_beyond(mappable))
     bar.outline.set_linewidth(0.6)
     bar_axes.yaxis.set_offset_position("left")
     if label:
