@@ -428,7 +428,8 @@ def with_numbers():
     """Numbers before and in torch functions, a bounded unknown, a face and its partner."""
     def equation(u, x, k):
         step = torch.where(u > 0.5, 1.0, 0.1)
-        return {"a": u.t - k * u.xx + 1.0 / (2.0 + u**2), "b": 1.0 - step * torch.clamp(u, min=0.0) + d(torch.relu(u), x)}
+        return {"a": u.t - k * u.xx + 1.0 / (2.0 + u**2),
+                "b": 1.0 - step * torch.clamp(u, min=0.0) + d(torch.relu(u), x)}
 
     return Problem(
         domain=Box(x=(0, 1), t=(0, 1)), unknowns="u", parameters=dict(k=Unknown(0.5, bounds=(0, 1))),
