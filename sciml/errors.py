@@ -38,9 +38,8 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> str:
     """
     names = sorted({str(v) for v in valid})
     near = get_close_matches(str(name), names, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"unknown {kind} {str(name)!r}{hint} Valid: {', '.join(names) or 'none'}." \
-        if near else f"unknown {kind} {str(name)!r}. Valid: {', '.join(names) or 'none'}."
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    return f"unknown {kind} {str(name)!r}{hint} Valid: {', '.join(names) or 'none'}."
 
 
 def look_up(kind: str, name: str, table: dict):

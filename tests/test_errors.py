@@ -16,6 +16,7 @@ from sciml.fields import FieldOptions
 from sciml.metrics import relative_l2
 from sciml.objective import Recipe, build_objective, make_recipe
 from sciml.optim import OPTIMIZERS
+from sciml.problem import find_problem
 from sciml.sampling import SAMPLERS
 from sciml.training import Training
 
@@ -79,6 +80,10 @@ def test_a_broken_problem_file_is_one_sentence(what, tmp_path, capsys):
     (["slove", "x"], "did you mean 'solve'"),
     (["solve", "no_such_problem"], "problem 'no_such_problem'"),
     (["solve", "no/such.py"], "no problem file"),
+    (["solve", "no/burgers.py"], "no problem file"),
+    (["solve", "/problems/burgers.py"], "no problem file"),
+    (["check", "burgers", "--set", "nu=abc"], "nu='abc' must be a number"),
+    (["solve", "{}", "--model", "siren", "--set", "model.factorized=True"], "siren has sine activations"),
     (["solve"], "name a problem"),
     (["solve", "{}", "--optimiser", "adam"], "did you mean '--optimizer'"),
     (["solve", "{}", "more"], "'more' is one argument too many"),
@@ -368,3 +373,22 @@ def test_an_interrupted_step_leaves_the_parameters_of_before(name):
     with pytest.raises(KeyboardInterrupt):
         optimizer.step(closure) if name == "lbfgs" else optimizer.step(lambda: (r, J), residual)
     assert all(torch.equal(p.detach(), q) for p, q in zip(objective.trainable, start, strict=True))
+
+
+def test_a_step_that_finds_no_memory_ends_the_run_with_a_sentence(monkeypatch):
+    def full(self):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1000000000000 bytes")
+
+    monkeypatch.setattr(Training, "_advance", full)
+    solution = sciml.solve(inverse(), steps=3, **SMALL)
+    assert "not enough memory for a step" in solution.status and "step 0" in solution.status
+
+
+def test_taylor_mode_needs_a_field_with_jets():
+    with pytest.raises(ProblemError, match="needs a field with a method jet"):
+        sciml.solve(inverse(), network=torch.nn.Linear(1, 1), engine="taylor", steps=1)
+
+
+def test_a_file_in_problems_is_found_from_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_problem("problems/burgers.py") == find_problem("burgers.py") == find_problem("burgers")

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sciml import (
     Box,
@@ -23,6 +24,7 @@ from sciml import (
     Range,
     Robin,
     Unknown,
+    d,
     laplacian,
 )
 from sciml.calculus import ACTIVATIONS, ENGINES
@@ -404,3 +406,51 @@ def test_a_field_that_mixes_points_is_refused_by_gauss_newton():
 
     with pytest.raises(TrainingError, match="depends on the others"):
         objective_with(Centred(), heat()).linearize()
+
+
+class HostTraffic(TorchDispatchMode):
+    """Counts operations that make a host wait for its device, or copy numbers from Python to it."""
+
+    WAITING = {"aten::_local_scalar_dense", "aten::nonzero", "aten::lift_fresh", "aten::equal"}
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function._schema.name
+        if name in self.WAITING:
+            self.found.append(name)
+        return function(*args, **(kwargs or {}))
+
+
+def with_numbers():
+    """Numbers before and in torch functions, a bounded unknown, a face and its partner."""
+    def equation(u, x, k):
+        step = torch.where(u > 0.5, 1.0, 0.1)
+        return {"a": u.t - k * u.xx + 1.0 / (2.0 + u**2),
+                "b": 1.0 - step * torch.clamp(u, min=0.0) + d(torch.relu(u), x)}
+
+    return Problem(
+        domain=Box(x=(0, 1), t=(0, 1)), unknowns="u", parameters=dict(k=Unknown(0.5, bounds=(0, 1))),
+        conditions=[Equation(equation), Periodic(on="x"), Initial(u=lambda x: torch.sin(2.0 * torch.pi * x))])
+
+
+@pytest.mark.parametrize("make", [*PROBLEMS.values(), with_numbers], ids=[*PROBLEMS.keys(), "numbers"])
+def test_a_first_order_step_waits_for_no_device(make):
+    objective = objective_of(make())
+    objective.backward()                                # tables are made in the first pass
+    with HostTraffic() as traffic:
+        objective.backward()
+    assert not traffic.found
+
+
+def test_periodic_inputs_are_chosen_on_the_device(generator):
+    network = build_network("mlp", [(0, 1), (0, 1), (0, 1)], 1, FieldOptions(width=4, depth=1), generator,
+                            periods={1: 1.0})
+    X = torch.rand(5, 3, generator=generator, dtype=torch.float64)
+    with HostTraffic() as traffic:
+        values = network(X)
+    assert not traffic.found
+    torch.testing.assert_close(network(X + torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64)), values)
+    assert float((network(X + torch.tensor([1.0, 0.0, 0.0])) - values).detach().abs().max()) > 1e-3

@@ -6,11 +6,11 @@ from .indices import IndexSet
 from .jacobian import is_complete, taped_jacobian, vmapped_jacobian
 from .jet import Jet
 from .program import Program
-from .quantity import Frame, Leaf, Quantity, apply, d
+from .quantity import Frame, Leaf, Quantity, apply, d, is_mask
 from .vectors import Vector, curl, div, dot, grad, laplacian, norm
 
 __all__ = [
     "ACTIVATIONS", "ENGINES", "Activation", "Engine", "Frame", "IndexSet", "Jet", "Leaf", "NestedReverse", "Program",
     "Quantity", "TaylorForward", "Vector", "apply", "curl", "d", "div", "dot", "engine_for", "grad", "is_complete",
-    "laplacian", "norm", "taped_jacobian", "vmapped_jacobian",
+    "is_mask", "laplacian", "norm", "taped_jacobian", "vmapped_jacobian",
 ]

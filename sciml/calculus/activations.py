@@ -7,7 +7,7 @@ here shares the expensive part (one tanh, one exponential) among all of them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from math import comb, pi, sqrt
+from math import pi, sqrt
 
 import torch
 from torch import Tensor
@@ -120,11 +120,6 @@ class Identity(Activation):
 
     def derivatives(self, z, order):
         return [z, torch.ones_like(z), *[torch.zeros_like(z)] * (order - 1)][:order + 1]
-
-
-def product_derivatives(f: list[Tensor], g: list[Tensor]) -> list[Tensor]:
-    """Derivatives of f g from those of f and g (Leibniz)."""
-    return [sum((comb(k, j) * f[j] * g[k - j] for j in range(1, k + 1)), f[0] * g[k]) for k in range(len(f))]
 
 
 ACTIVATIONS: dict[str, Activation] = {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,8 +30,9 @@ REFLECTED = {
 
 _TENSORS_ONLY = {torch.maximum, torch.minimum, torch.fmax, torch.fmin, torch.atan2, torch.hypot, torch.logaddexp,
                  torch.heaviside, torch.where, torch.logical_and, torch.logical_or}
-_NUMBER_SECOND = {torch.sub, torch.add, torch.mul, torch.div, torch.lt, torch.le, torch.gt, torch.ge, torch.eq,
-                  torch.ne}
+_OPERATORS = {torch.sub: operator.sub, torch.add: operator.add, torch.mul: operator.mul, torch.div: operator.truediv,
+              torch.lt: operator.lt, torch.le: operator.le, torch.gt: operator.gt, torch.ge: operator.ge,
+              torch.eq: operator.eq, torch.ne: operator.ne}
 
 
 def canonical(function):
@@ -41,17 +43,23 @@ def canonical(function):
     return _SYNONYMS.get(function, function)
 
 
-def with_tensors(function, args: Sequence, like: Tensor) -> list:
-    """Arguments with plain numbers turned into tensors where a torch function takes no numbers.
+def evaluate(function, args: Sequence, options: Mapping, like: Tensor):
+    """Value of a torch function of tensors and plain numbers, which torch takes in some places only.
 
-    Two numbers in `torch.where` would be rounded to torch's default dtype, float32.
+    Numbers never become tensors on the host: each would be copied to a CUDA device and waited for, at every step; and
+    two numbers in `torch.where` would be rounded to torch's default dtype, float32.
+
+    Args:
+        function: A torch function, by its one name.
+        args, options: Its arguments.
+        like: Tensor that gives dtype and device.
     """
-    as_tensor = lambda a: torch.as_tensor(a, dtype=like.dtype, device=like.device)
-    if function in _TENSORS_ONLY:
-        return [as_tensor(a) if isinstance(a, (int, float)) else a for a in args]
-    if function in _NUMBER_SECOND and isinstance(args[0], (int, float)):
-        return [as_tensor(args[0]), *args[1:]]
-    return list(args)
+    if isinstance(args[0], (int, float)) and function in _OPERATORS and len(args) == 2 and not options:
+        return _OPERATORS[function](*args)
+    if function in _TENSORS_ONLY or (function in _OPERATORS and isinstance(args[0], (int, float))):
+        args = [torch.full((), a, dtype=like.dtype, device=like.device) if isinstance(a, (int, float)) else a
+                for a in args]
+    return function(*args, **options)
 
 
 @dataclass(frozen=True)
@@ -81,9 +89,8 @@ class ForwardMode:
         def along(*moving):
             moved = dict(zip(self.positions, moving, strict=True))
             arguments = [moved.get(i, value) for i, value in enumerate(primals)]
-            positional = with_tensors(self.function, arguments[:plain], like)
             named = dict(zip(self.names, arguments[plain:], strict=True))
-            return self.function(*positional, **named, **dict(self.options))
+            return evaluate(self.function, arguments[:plain], {**named, **dict(self.options)}, like)
 
         inputs = tuple(spread(primals[i]) for i in self.positions)
         return torch.func.jvp(along, inputs, tuple(spread(t) for t in given))[1]
@@ -102,6 +109,6 @@ def differentiable(derivative: ForwardMode, args: Sequence) -> bool:
     plain = derivative.count - len(derivative.names)
     with torch.enable_grad():
         named = dict(zip(derivative.names, values[plain:], strict=True))
-        value = derivative.function(*with_tensors(derivative.function, values[:plain], values[derivative.positions[0]]),
-                                    **named, **dict(derivative.options))
+        value = evaluate(derivative.function, values[:plain], {**named, **dict(derivative.options)},
+                         values[derivative.positions[0]])
     return bool(value.requires_grad)

@@ -114,7 +114,7 @@ def linear(h: Jet, weight: Tensor, bias: Tensor | None = None) -> Jet:
     else:
         target = torch.mm(data.reshape(S * N, W), weight.t()).reshape(S, N, -1)
         shift = torch.zeros(S, 1, 1, dtype=data.dtype, device=data.device)
-        shift[0] = 1
+        shift[0].fill_(1)
         target = torch.addcmul(target, shift, bias)
     if h.tape is not None:
         h.tape.append(LinearRecord(weight, bias, data, target))
@@ -165,9 +165,9 @@ def join(parts: list[Jet]) -> Jet:
     return parts[0].with_data(torch.cat([p.data for p in parts], dim=-1))
 
 
-def channels(h: Jet, index) -> Jet:
-    """Some channels of a jet (a slice or a list of positions)."""
-    return h.with_data(h.data[..., index])
+def channels(h: Jet, index: Tensor) -> Jet:
+    """Some channels of a jet, by their positions, on its device."""
+    return h.with_data(h.data.index_select(-1, index))
 
 
 def activate(h: Jet, activation: Activation) -> Jet:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .elementwise import with_tensors
+from .elementwise import evaluate
 from .quantity import Apply, Leaf, Quantity
 
 LeafKey = tuple[str, str, tuple[int, ...]]
@@ -125,8 +125,8 @@ class Program:
                 values.append(leaves[step[1]])
             else:
                 _, function, args, kwargs = step
-                args = with_tensors(function, [resolve(a) for a in args], like)
-                values.append(function(*args, **{k: resolve(a) for k, a in kwargs.items()}))
+                options = {k: resolve(a) for k, a in kwargs.items()}
+                values.append(evaluate(function, [resolve(a) for a in args], options, like))
         results = []
         for reference in self._results:
             value = resolve(reference)

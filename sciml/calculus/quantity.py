@@ -80,11 +80,11 @@ class Quantity:
             for letter in sorted(name, key=self.frame.coordinates.index):
                 value = d(value, letter)
             return value
-        if hasattr(torch.Tensor, name) and callable(getattr(torch, name, None)):
+        if len(name) > 1 and hasattr(torch.Tensor, name) and callable(getattr(torch, name, None)):
             return lambda *args, **kwargs: getattr(torch, name)(self, *args, **kwargs)
         coordinates = self.frame.coordinates
         near = get_close_matches(name, [a + b for a in coordinates for b in ("", *coordinates)], 1)
-        hint = f"; did you mean .{near[0]}?" if near else ""
+        hint = f"; did you mean .{near[0]}?" if near else "."
         raise UnknownAttribute(
             f"{self!r} has no derivative or function {name!r}{hint} Derivatives are made of the coordinates "
             f"{', '.join(coordinates)}; for names of several letters write d(q, \"name\")."
@@ -110,6 +110,9 @@ class Quantity:
 
     def __len__(self):
         raise ProblemError(f"{self!r} is a number at every point, not a vector; it has no length")
+
+    def __call__(self, *args, **kwargs):
+        raise ProblemError(f"{self!r} is already the value at every point; write {self!r} and not {self!r}(…)")
 
     def __getitem__(self, index):
         raise ProblemError(f"{self!r} is a number at every point; it cannot be indexed")
@@ -237,9 +240,15 @@ def _slope(value, coordinate: str):
     return value.differentiate(coordinate) if isinstance(value, Quantity) else 0.0
 
 
-_CONSTANT = {torch.lt, torch.le, torch.gt, torch.ge, torch.eq, torch.ne, torch.logical_and, torch.logical_or,
-             torch.logical_not, torch.sign, torch.floor, torch.ceil, torch.round, torch.heaviside,
+_MASKS = {torch.lt, torch.le, torch.gt, torch.ge, torch.eq, torch.ne, torch.logical_and, torch.logical_or,
+          torch.logical_not, torch.logical_xor, torch.isfinite, torch.isnan}
+_CONSTANT = {*_MASKS, torch.sign, torch.floor, torch.ceil, torch.round, torch.heaviside,
              torch.floor_divide, torch.zeros_like, torch.ones_like, torch.detach}
+
+def is_mask(value) -> bool:
+    """Whether a value is a truth value at every point and not a number."""
+    return isinstance(value, Apply) and value.function in _MASKS
+
 
 _REDUCTIONS = {torch.sum, torch.mean, torch.max, torch.min, torch.prod, torch.norm, torch.amax, torch.amin,
                torch.argmax, torch.cumsum, torch.matmul, torch.dot}
@@ -309,17 +318,21 @@ def negative(a):
     return -a if isinstance(a, Real) else apply(torch.neg, (a,))
 
 
-def d(quantity, *coordinates: str):
+def d(quantity, *coordinates: str | Quantity):
     """Partial derivative ∂q/∂c₁∂c₂… of any expression.
 
     Args:
         quantity: An unknown, a coordinate or any expression of them; a plain number has derivative 0.
-        coordinates: Names; `d(q, "x", "x")` is ∂²q/∂x².
+        coordinates: Names, or the coordinates themselves; `d(q, "x", "x")` is ∂²q/∂x².
 
     Raises:
         ProblemError: A name is not a coordinate of the problem.
     """
-    for name in coordinates:
+    for coordinate in coordinates:
+        name = coordinate.name if isinstance(coordinate, Leaf) and coordinate.kind == "coordinate" else coordinate
+        if isinstance(name, Quantity):
+            raise ProblemError(f"d(…, {name!r}): derivatives are taken by coordinates, "
+                               f"{', '.join(name.frame.coordinates)}")
         if isinstance(quantity, (Real, Tensor)):
             return 0.0
         if not isinstance(quantity, Quantity):

@@ -96,6 +96,7 @@ class Embedding(nn.Module):
     middle: Tensor
     factor: Tensor
     waves: Tensor
+    columns: Tensor
 
     def __init__(self, bounds, periods: dict[int, float], harmonics: int, dtype: torch.dtype):
         super().__init__()
@@ -104,6 +105,7 @@ class Embedding(nn.Module):
         self.register_buffer("middle", (low + high) / 2, persistent=False)
         self.register_buffer("factor", 2 / (high - low), persistent=False)
         self.plain = [i for i in range(len(bounds)) if i not in periods]
+        self.register_buffer("columns", torch.tensor(self.plain, dtype=torch.long), persistent=False)
         rows = []
         for column, period in periods.items():
             for k in range(1, harmonics + 1):
@@ -119,9 +121,9 @@ class Embedding(nn.Module):
         if self.plain:
             data = x.data * self.factor
             shift = torch.zeros(data.shape[0], 1, 1, dtype=data.dtype, device=data.device)
-            shift[0] = 1
+            shift[0].fill_(1)
             scaled = x.with_data(data - shift * (self.middle * self.factor))
-            parts.append(channels(scaled, self.plain) if len(self.plain) < x.data.shape[-1] else scaled)
+            parts.append(channels(scaled, self.columns) if len(self.plain) < x.data.shape[-1] else scaled)
         if len(self.waves):
             phase = x.with_data(x.data @ self.waves.t())
             parts += [activate(phase, ACTIVATIONS["cos"]), activate(phase, ACTIVATIONS["sin"])]

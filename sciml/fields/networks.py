@@ -14,6 +14,7 @@ import torch
 from torch import Generator, nn
 
 from ..calculus.jet import Jet, add, multiply, scale, subtract
+from ..errors import ProblemError
 from .field import Field
 from .layers import Activate, Dense, FactorizedDense
 
@@ -139,13 +140,16 @@ class Siren(Field):
 
     def __init__(self, embedding: nn.Module, shape: Shape, omega: float = 10.0):
         super().__init__()
+        if shape.factorized or shape.activation not in ("tanh", "sin"):    # tanh: what comes if nobody says anything
+            raise ProblemError("siren has sine activations and weights of its own: it takes no model.activation and no "
+                               "model.factorized; use model=mlp for them")
         self.embedding = embedding
         widths = [shape.inputs, *[shape.width] * shape.depth]
         bounds = [omega / shape.inputs, *[sqrt(6.0 / shape.width)] * (shape.depth - 1)]
         make = lambda a, b, bound: Dense(a, b, shape.generator, shape.dtype, bound)
         self.hidden = nn.ModuleList(
             make(a, b, bound) for a, b, bound in zip(widths, widths[1:], bounds, strict=False))
-        self.sigma = Activate("sin")
+        self.sigma = Activate("sin", shape.adaptive, shape.dtype)
         self.last = make(shape.width, shape.outputs, sqrt(6.0 / shape.width))
 
     def jet(self, x: Jet) -> Jet:

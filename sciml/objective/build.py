@@ -45,6 +45,8 @@ def build_objective(problem: Problem, recipe: Recipe, network: nn.Module | None 
     base = build_field(problem, recipe, ansatz) if network is None else _own(problem, network, dtype)
     parameters = TrainableParameters(problem.trainable, dtype)
     engine = None if recipe.engine == "auto" else ENGINES[recipe.engine]
+    if recipe.engine == "taylor" and not callable(getattr(base, "jet", None)):
+        raise ProblemError("engine=\"taylor\" needs a field with a method jet; network= has none, so leave engine out")
     objective = Objective(problem, base, parameters, blocks, engine, recipe.chunk).to(recipe.device)
     for b in blocks:
         if isinstance(b.region, Points):

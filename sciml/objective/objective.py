@@ -116,7 +116,7 @@ class Objective(nn.Module):
         assert block.partner is not None
         name, shift = block.partner
         offset = torch.zeros(points.X.shape[1], dtype=points.X.dtype, device=points.X.device)
-        offset[points.names.index(name)] = shift
+        offset[points.names.index(name)].fill_(shift)
         return replace(points, X=points.X + offset)
 
     def rows(self, block: Block, points: Points, data: Mapping[str, Tensor] | None = None) -> Tensor:

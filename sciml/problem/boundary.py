@@ -12,6 +12,7 @@ from ..errors import ProblemError, look_up, unknown_name
 from ..geometry import Box
 from .block import HardData
 from .condition import Condition, check_unknowns, component, faces_of, is_box, place
+from .setting import as_number
 
 
 class Dirichlet(Condition):
@@ -36,7 +37,7 @@ class Dirichlet(Condition):
         outputs = {}
         for unknown, value in self.values.items():
             u = setting.frame.leaf("unknown", unknown)
-            outputs[component(name, unknown, self.values)] = u - setting.call(value, where, normal=True)
+            outputs[component(name, unknown, self.values)] = u - setting.datum(value, where, normal=True)
         faces = tuple(r for r in faces_of(self.on) if isinstance(r, str))
         hard = tuple(HardData(u, faces, 0, v, "dirichlet") for u, v in self.values.items()) \
             if len(faces) == len(faces_of(self.on)) else ()
@@ -65,7 +66,7 @@ class Neumann(Condition):
         outputs = {}
         for unknown, value in self.values.items():
             flux = dot(normal, grad(setting.frame.leaf("unknown", unknown)))
-            outputs[component(name, unknown, self.values)] = flux - setting.call(value, where, normal=True)
+            outputs[component(name, unknown, self.values)] = flux - setting.datum(value, where, normal=True)
         return [self._block(name, outputs, place(setting, self.on, where, "boundary"))]
 
 
@@ -89,12 +90,12 @@ class Robin(Condition):
         where = f"condition {name!r}"
         check_unknowns(setting, self.values, where)
         normal = setting.names(normal=True)["normal"]
-        alpha, beta = (setting.call(c, where, normal=True) for c in (self.alpha, self.beta))
+        alpha, beta = (setting.datum(c, where, normal=True) for c in (self.alpha, self.beta))
         outputs = {}
         for unknown, value in self.values.items():
             u = setting.frame.leaf("unknown", unknown)
             flux = alpha * u + beta * dot(normal, grad(u))
-            outputs[component(name, unknown, self.values)] = flux - setting.call(value, where, normal=True)
+            outputs[component(name, unknown, self.values)] = flux - setting.datum(value, where, normal=True)
         return [self._block(name, outputs, place(setting, self.on, where, "boundary"))]
 
 
@@ -114,6 +115,8 @@ class Periodic(Condition):
         super().__init__(name, weight, points)
         if not isinstance(on, str):
             raise ProblemError(f"Periodic takes one coordinate name, got {on!r}; write one Periodic per coordinate")
+        if isinstance(derivatives, bool) or not isinstance(derivatives, int) or derivatives < 0:
+            raise ProblemError(f"Periodic: derivatives={derivatives!r} must be a whole number, 0 for equal values only")
         self.on, self.derivatives = on, derivatives
         self.unknowns = unknowns.split() if isinstance(unknowns, str) else unknowns
 
@@ -165,7 +168,7 @@ class Interface(Condition):
         if not isinstance(at, Mapping) or len(at) != 1:
             raise ProblemError(f"Interface: at={at!r} must name one coordinate, e.g. at=dict(x=0.4)")
         ((self.coordinate, position),) = at.items()
-        self.position = float(position)
+        self.position = as_number(position, f"Interface: {self.coordinate}")
         self.flux, self.values = dict(flux or {}), values
 
     def blocks(self, setting, name):
@@ -184,8 +187,8 @@ class Interface(Condition):
         outputs = {}
         for unknown, jump in self.values.items():
             u = setting.frame.leaf("unknown", unknown)
-            step = torch.where(x > a, setting.call(jump, where), 0.0)
-            flux = setting.call(self.flux[unknown], where) if unknown in self.flux else d(u, c)
+            step = torch.where(x > a, setting.datum(jump, where), 0.0)
+            flux = setting.datum(self.flux[unknown], where) if unknown in self.flux else d(u, c)
             for part, f in ((unknown, u - step), (f"{unknown}.flux", flux)):
                 outputs[f"{name}.{part}"] = f + d(f, c) * (a - x)
         delta = self.DISTANCE * max(high - low, abs(low), abs(high))

@@ -12,7 +12,7 @@ from ..errors import ProblemError, unknown_name
 from ..geometry import Box, Join, Region
 from ..geometry.patch import Patch
 from .block import Block
-from .setting import Setting
+from .setting import Setting, as_number
 
 
 class Condition(ABC):
@@ -28,10 +28,10 @@ class Condition(ABC):
 
     def __init__(self, name: str | None = None, weight: float = 1.0, points: int | None = None):
         self.name = name
-        if not weight > 0:
+        if not as_number(weight, f"{self.kind}: weight") > 0:
             raise ProblemError(f"{self.kind}: weight={weight} must be positive; leave a condition out to drop it")
-        if points is not None and points < 1:
-            raise ProblemError(f"{self.kind}: points={points} must be at least 1")
+        if points is not None and (isinstance(points, bool) or not isinstance(points, int) or points < 1):
+            raise ProblemError(f"{self.kind}: points={points!r} must be a whole number, at least 1")
         self.weight, self.count = float(weight), points
 
     @property
@@ -45,8 +45,11 @@ class Condition(ABC):
 
     def _block(self, name: str, outputs: Mapping[str, object], region, **options) -> Block:
         program = Program(outputs)
-        if not program.uses("unknown") and not program.uses("parameter"):
-            raise ProblemError(f"condition {name!r} does not contain any unknown; nothing can make it vanish")
+        for part, value in outputs.items():
+            alone = Program({part: value})
+            if not alone.uses("unknown") and not alone.uses("parameter"):
+                what = f"condition {name!r}" + ("" if part == name else f": component {part!r}")
+                raise ProblemError(f"{what} does not contain any unknown; nothing can make it vanish")
         return Block(name, program.names, program, region, weight=self.weight, count=self.count, **options)
 
 
@@ -55,7 +58,8 @@ def faces_of(on) -> tuple:
     if isinstance(on, (list, tuple)):
         if not on:
             raise ProblemError("on=[] names no region; give the names of faces, or leave the condition out")
-        return tuple(on)
+        return tuple(item for i, item in enumerate(on)
+                     if not (isinstance(item, str) and item in [o for o in on[:i] if isinstance(o, str)]))
     return (on,)
 
 
@@ -107,6 +111,9 @@ def _predicate(setting: Setting, function: Callable, where: str, of: str | None)
         return setting.domain.where(lambda columns: function(**{n: columns[n] for n in wanted}), of=of)
     except ProblemError as error:
         raise ProblemError(f"{where}: {error}") from error
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ProblemError(f"{where}: the function of on= fails on tensors of shape (N,) ({error}); combine its masks "
+                           "with & and |, not with `and` and `or`") from error
 
 
 def check_unknowns(setting: Setting, names, where: str) -> None:

@@ -12,12 +12,13 @@ import torch
 
 from ..calculus import d
 from ..errors import ProblemError, look_up, unknown_name
+from ..geometry import Box
 from ..points import Points
 from .block import Block, HardData
 from .boundary import Dirichlet, Interface, Neumann, Periodic, Robin
 from .condition import Condition, check_unknowns, component, place
 from .integral import Integral, Normalized
-from .setting import Setting, components, function_name
+from .setting import Setting, as_number, components, function_name
 
 __all__ = [
     "Block", "Condition", "Dirichlet", "Equation", "HardData", "Initial", "Integral", "Interface", "Neumann",
@@ -93,7 +94,7 @@ class Initial(Condition):
         outputs = {}
         for key, unknown, order, value in parts:
             u = setting.frame.leaf("unknown", unknown)
-            outputs[component(name, key, parts)] = d(u, *["t"] * order) - setting.call(value, where)
+            outputs[component(name, key, parts)] = d(u, *["t"] * order) - setting.datum(value, where)
         hard = tuple(HardData(unknown, ("initial",), order, value, "initial") for _, unknown, order, value in parts)
         return [self._block(name, outputs, setting.domain.region("initial"), hard=hard)]
 
@@ -111,7 +112,10 @@ class Pin(Condition):
     def __init__(self, at: Mapping[str, float], name: str | None = None, weight: float = 1.0,
                  points: int | None = None, **values):
         super().__init__(name, weight, points)
-        self.at, self.values = dict(at), values
+        if not isinstance(at, Mapping):
+            raise ProblemError(f"Pin: at={at!r} must name coordinates, e.g. at=dict(x=0.0, y=0.0)")
+        self.at = {n: as_number(value, f"Pin: {n}") for n, value in at.items()}
+        self.values = values
 
     def blocks(self, setting, name):
         where = f"condition {name!r}"
@@ -120,19 +124,29 @@ class Pin(Condition):
         for key in self.at:
             if key not in names:
                 raise ProblemError(f"{where}: {unknown_name('coordinate', key, names)}")
-        free = [n for n in names if n not in self.at]
-        count = 1 if not free else (self.count or 64)
-        columns = []
-        for n, (low, high) in zip(names, setting.domain.bounds, strict=True):
-            values = torch.linspace(low, high, count, dtype=torch.float64) if n in free else \
-                torch.full((count,), float(self.at[n]), dtype=torch.float64)
-            columns.append(values)
-        X = torch.stack(columns, dim=1)
-        if not bool(setting.domain.contains(X).any()):
+        X = self._places(setting)
+        X = X[setting.domain.contains(X)]
+        if not len(X):
             raise ProblemError(f"{where}: the point {self.at} lies outside the domain")
-        outputs = {component(name, u, self.values): setting.frame.leaf("unknown", u) - setting.call(v, where)
+        outputs = {component(name, u, self.values): setting.frame.leaf("unknown", u) - setting.datum(v, where)
                    for u, v in self.values.items()}
         return [self._block(name, outputs, Points(X, names))]
+
+    def _places(self, setting: Setting) -> torch.Tensor:
+        """The point, or points that fill the range of what is left out: even in one coordinate, Sobol in several."""
+        names = setting.domain.names
+        free = [n for n in names if n not in self.at]
+        count = (self.count or 64) if free else 1
+        X = torch.tensor([[self.at.get(n, 0.0) for n in names]], dtype=torch.float64).repeat(count, 1)
+        bounds = dict(zip(names, setting.domain.bounds, strict=True))
+        if len(free) == 1:
+            X[:, names.index(free[0])] = torch.linspace(*bounds[free[0]], count, dtype=torch.float64)
+        elif free:
+            drawn = Box(**{n: bounds[n] for n in free}).sample(
+                count, generator=torch.Generator().manual_seed(0), rule="sobol")
+            for n in free:
+                X[:, names.index(n)] = drawn.column(n)
+        return X
 
 
 class Observations(Condition):
@@ -155,9 +169,11 @@ class Observations(Condition):
         names = setting.domain.names
         for n in names:
             look_up(f"coordinate of {where}, which needs every coordinate; missing", n, self.at)
-        as_tensor = lambda a: torch.as_tensor(a, dtype=torch.float64).reshape(-1)
-        columns = {n: as_tensor(self.at[n]) for n in names}
-        data = {u: as_tensor(v) for u, v in self.values.items()}
+        for n in self.at:
+            if n not in names:
+                raise ProblemError(f"{where}: {unknown_name('coordinate', n, names)}")
+        columns = {n: _measured(self.at[n], n, where) for n in names}
+        data = {u: _measured(v, u, where) for u, v in self.values.items()}
         lengths = {n: len(a) for n, a in {**columns, **data}.items()}
         if len(set(lengths.values())) != 1 or 0 in lengths.values():
             raise ProblemError(f"{where}: arrays have different or zero lengths: "
@@ -172,3 +188,11 @@ class Observations(Condition):
         outputs = {component(name, u, data): setting.frame.leaf("unknown", u) - setting.frame.leaf("data", u)
                    for u in data}
         return [self._block(name, outputs, points, data=data)]
+
+
+def _measured(values, name: str, where: str) -> torch.Tensor:
+    """Measurements as a tensor of shape (N,), a copy of the user's."""
+    try:
+        return torch.as_tensor(values, dtype=torch.float64).detach().cpu().clone().reshape(-1)
+    except (TypeError, ValueError) as error:
+        raise ProblemError(f"{where}: {name} must be an array of numbers ({error})") from error

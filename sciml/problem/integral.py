@@ -8,10 +8,10 @@ from itertools import pairwise, product
 import torch
 
 from ..errors import ProblemError, unknown_name
-from ..geometry import Box
+from ..geometry import Box, Domain, Product
 from ..points import Points, concatenate
 from .condition import Condition, check_unknowns, is_box
-from .setting import Setting, components, function_name
+from .setting import Setting, as_number, components, function_name
 
 
 class Integral(Condition):
@@ -20,8 +20,10 @@ class Integral(Condition):
     Args:
         function: Integrand, asked for by name like an equation.
         equals: The value.
-        over: Coordinates to integrate over (a box in them); the rest are sampled. None: all.
+        over: Coordinates to integrate over; the rest are sampled. None: all of the domain's; ranged parameters are
+            sampled.
         points: Number of quadrature nodes (default 256 per integral).
+        groups: Number of places at which the rest is sampled, the same throughout.
     """
 
     kind = "integral"
@@ -29,7 +31,11 @@ class Integral(Condition):
     def __init__(self, function: Callable, equals: float = 0.0, over: str | Sequence[str] | None = None,
                  name: str | None = None, weight: float = 1.0, points: int | None = None, groups: int = 32):
         super().__init__(name, weight, points)
-        self.function, self.equals, self.groups = function, float(equals), groups
+        if not callable(function):
+            raise ProblemError(f"{self.kind} needs a function of the unknowns, got {function!r}")
+        if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1:
+            raise ProblemError(f"{self.kind}: groups={groups!r} must be a whole number, at least 1")
+        self.function, self.equals, self.groups = function, as_number(equals, f"{self.kind}: the value"), groups
         self.over = tuple(over.split()) if isinstance(over, str) else over
 
     @property
@@ -48,21 +54,38 @@ class Integral(Condition):
     def _quadrature(self, setting: Setting, where: str) -> tuple[Points, int]:
         names = setting.domain.names
         count = self.count or 256
-        rest = [n for n in names if self.over is not None and n not in self.over]
-        if not rest:
-            return _quadrature(setting, setting.domain, count), 1
-        for n in self.over or ():
+        over = tuple(n for n in names if n not in setting.ranged) if self.over is None else self.over
+        for n in over:
             if n not in names:
                 raise ProblemError(f"{where}: {unknown_name('coordinate', n, names)}")
-        bounds = dict(zip(names, setting.domain.bounds, strict=True))
-        inner = _quadrature(setting, Box(**{n: bounds[n] for n in names if n not in rest}), count)
-        outer = Box(**{n: bounds[n] for n in rest}).sample(
-            self.groups, generator=torch.Generator().manual_seed(0), rule="sobol")
+        rest = [n for n in names if n not in over]
+        if not rest:
+            return _quadrature(setting, setting.domain, count), 1
+        inside, outside = _factor(setting.domain, over), _factor(setting.domain, rest)
+        if inside is None or outside is None:
+            raise ProblemError(f"{where}: the domain in {', '.join(over)} differs from one {', '.join(rest)} to the "
+                               "next; integrals over some coordinates need a box or a product of domains")
+        inner = _quadrature(setting, inside, count)
+        outer = outside.sample(self.groups, generator=torch.Generator().manual_seed(0), rule="sobol")
         Q, M = len(inner), len(outer)
         X = torch.cat([outer.X.repeat_interleave(Q, 0), inner.X.repeat(M, 1)], dim=1)
         assert inner.weights is not None
         weights = inner.weights.repeat(M)
         return Points(X, outer.names + inner.names, weights).reorder(names), M
+
+
+def _factor(domain: Domain, names: Sequence[str]) -> Domain | None:
+    """The domain's factor in some of its coordinates; None if it is no product of that and the others."""
+    if set(domain.names) <= set(names):
+        return domain
+    if isinstance(domain, Product):
+        factors = [_factor(part, names) for part in (domain.a, domain.b) if set(part.names) & set(names)]
+        found = [f for f in factors if f is not None]
+        return None if len(found) < len(factors) else found[0] if len(found) == 1 else Product(*found)
+    if not is_box(domain):
+        return None
+    bounds = dict(zip(domain.names, domain.bounds, strict=True))
+    return Box(**{n: bounds[n] for n in domain.names if n in names})
 
 
 def _quadrature(setting: Setting, domain, count: int) -> Points:

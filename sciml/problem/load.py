@@ -30,7 +30,9 @@ def find_problem(name: str | os.PathLike) -> Path:
     """Path of a problem file from a path or a bare name."""
     path = Path(name)
     if path.suffix == ".py" or os.sep in str(name):
-        for candidate in (path, *(folder / path.name for folder in search_path()[1:])):
+        # `problems/burgers.py` is found from everywhere, but a mistyped folder must not lead to another file.
+        elsewhere = [folder / path.name for folder in search_path()[1:] if str(path.parent) in (".", folder.name)]
+        for candidate in (path, *elsewhere):
             if candidate.is_file():
                 return candidate
         raise ProblemError(f"there is no problem file {str(path)!r}")
@@ -132,6 +134,8 @@ def _override(tree: ast.Module, overrides: Mapping[str, Any]) -> set[str]:
     for node in tree.body:
         name = _assigned(node)
         if name is not None and name in overrides and isinstance(node, (ast.Assign, ast.AnnAssign)):
+            if isinstance(overrides[name], str) and not isinstance(getattr(node.value, "value", None), str):
+                raise ProblemError(f"{name}={overrides[name]!r} must be a number")
             node.value = ast.copy_location(ast.Constant(overrides[name]), node)
             used.add(name)
     ast.fix_missing_locations(tree)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from ..errors import ProblemError
 from ..geometry import Box, Domain
 from ..points import Points
 from .conditions import Block, Condition, Interface
-from .setting import Range, Setting, Unknown, check_shape
+from .setting import Range, Setting, Unknown, check_shape, number
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,8 @@ class Problem:
                 trainable[name] = value
             elif isinstance(value, Range):
                 ranges[name] = value
-            elif isinstance(value, (int, float)):
-                constants[name] = float(value)
+            elif isinstance(value, Real):
+                constants[name] = number(value, f"parameter {name!r}")
             else:
                 raise ProblemError(f"parameter {name!r} must be a number, Unknown(…) or Range(…), got {value!r}")
         names = [*self.domain.names, *self.unknowns, *self.parameters, "normal"]
@@ -124,7 +125,8 @@ class Problem:
         if ranges:
             domain = (domain * Box(**{n: (r.low, r.high) for n, r in ranges.items()})).with_space(self.domain.space)
         frame = Frame(tuple(domain.names), tuple(self.domain.space))
-        return Setting(frame, domain, _names(self.unknowns), constants, trainable, self._breaks())
+        return Setting(frame, domain, _names(self.unknowns), constants, trainable, self._breaks(),
+                       tuple(ranges))
 
     def _breaks(self) -> dict[str, tuple[float, ...]]:
         found: dict[str, set[float]] = {}
@@ -144,6 +146,8 @@ class Problem:
         for c in self.conditions:
             seen[c.label] += 1
             name = c.label if labels[c.label] == 1 else f"{c.label} {seen[c.label]}"
+            if name in {b.name for b in blocks}:
+                raise ProblemError(f"two conditions have the name {name!r}; give each its own")
             for block in c.blocks(self.setting, name):
                 _probe(self.setting, block)
                 blocks.append(block)
@@ -159,13 +163,19 @@ class Problem:
             if n not in used:
                 raise ProblemError(f"no condition contains the unknown parameter {n!r}; nothing determines it")
 
+        used = {name for b in self.blocks for kind, name, _ in b.program.leaves if kind == "coordinate"}
+        for n in self.ranges:
+            if n not in used:
+                raise ProblemError(f"no condition contains the parameter {n!r}, so the solution does not vary with it; "
+                                   "ask for it by name in an equation, or give it a number")
+
     def derivative_set(self) -> dict[str, tuple[tuple[int, ...], ...]]:
         """Multi-indices that the conditions ask of each unknown."""
         wanted: dict[str, set] = {}
         for block in self.blocks:
             for name, alphas in block.program.requests.items():
                 wanted.setdefault(name, set()).update(alphas)
-        return {n: tuple(sorted(a, key=lambda m: (sum(m), m))) for n, a in wanted.items()}
+        return {n: tuple(sorted(wanted[n], key=lambda m: (sum(m), [-k for k in m]))) for n in self.unknowns}
 
 
 def _names(unknowns) -> tuple[str, ...]:

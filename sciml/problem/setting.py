@@ -9,11 +9,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import isfinite
+from numbers import Real
 
-import torch
 from torch import Tensor
 
-from ..calculus import Frame, Quantity, Vector
+from ..calculus import Frame, Quantity, Vector, is_mask
 from ..errors import ProblemError, SciMLError, unknown_name
 from ..geometry import Domain
 
@@ -63,6 +64,7 @@ class Setting:
         constants: Fixed parameters.
         trainable: Parameters to be found.
         breaks: Positions of interfaces by coordinate, increasing.
+        ranged: Names of the parameter axes.
     """
 
     frame: Frame
@@ -71,6 +73,7 @@ class Setting:
     constants: Mapping[str, float]
     trainable: Mapping[str, Unknown]
     breaks: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    ranged: tuple[str, ...] = ()
 
     def names(self, normal: bool = False) -> dict[str, object]:
         """Everything that can be asked for by name."""
@@ -91,7 +94,7 @@ class Setting:
             where: The condition, for messages.
             normal: Whether `normal` may be asked for.
         """
-        if not callable(value):
+        if isinstance(value, Quantity) or not callable(value):
             return number(value, where)
         available = self.names(normal)
         arguments = {}
@@ -117,6 +120,27 @@ class Setting:
                 "torch functions and arithmetic, point by point") from error
 
 
+    def datum(self, value, where: str, normal: bool = False):
+        """Prescribed data: what `call` gives, which must be one number per point."""
+        found = self.call(value, where, normal)
+        if not isinstance(found, (Quantity, Real)) and not (isinstance(found, Tensor) and found.ndim == 0):
+            raise ProblemError(f"{where}: its data are {_kind(found)}, expected one number per point")
+        return found
+
+
+def _kind(value) -> str:
+    if value is None:
+        return "None"
+    return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+
+
+def as_number(value, where: str) -> float:
+    """An argument that must be a plain number."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ProblemError(f"{where}={value!r} must be a number")
+    return float(value)
+
+
 def number(value, where: str):
     """A Python number from what a user gave as constant data."""
     if isinstance(value, (Quantity, Vector)):
@@ -126,9 +150,11 @@ def number(value, where: str):
             f"{where}: got a tensor of shape {tuple(value.shape)}; expected a number or a function of the coordinates "
             "(for measured data at points use Observations)")
     try:
-        return float(value)
-    except (TypeError, ValueError) as error:
-        raise ProblemError(f"{where}: expected a number or a function, got {value!r}") from error
+        if not isinstance(value, str) and isfinite(found := float(value)):
+            return found
+    except (TypeError, ValueError):
+        pass
+    raise ProblemError(f"{where}: expected a finite number or a function, got {value!r}")
 
 
 def components(result, name: str, where: str) -> dict[str, object]:
@@ -142,11 +168,11 @@ def components(result, name: str, where: str) -> dict[str, object]:
     if not named:
         raise ProblemError(f"{where}: returned no component")
     for key, value in named.items():
-        if not isinstance(value, (Quantity, int, float)):
-            if isinstance(value, Tensor) and value.ndim == 0:
-                continue
-            kind = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-            raise ProblemError(f"{where}: component {key!r} is {kind}, expected an expression of the unknowns "
+        if is_mask(value) or isinstance(value, bool):
+            raise ProblemError(f"{where}: component {key!r} is true or false, expected a number; for left = right "
+                               "write left - right")
+        if not isinstance(value, (Quantity, Real)) and not (isinstance(value, Tensor) and value.ndim == 0):
+            raise ProblemError(f"{where}: component {key!r} is {_kind(value)}, expected an expression of the unknowns "
                                "(one number per point)")
     return named
 
@@ -164,5 +190,3 @@ def check_shape(value: Tensor, N: int, where: str) -> None:
             f"{where}: residual has shape {tuple(value.shape)}, expected ({N},); does every function return one value "
             "per point?")
 
-
-FLOAT = torch.float64

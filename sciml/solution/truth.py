@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -151,7 +150,7 @@ def _without(problem: Problem) -> Truth:
     D = len(bounds)
     box_volume = float(np.prod([high - low for low, high in bounds]))
     is_box = abs(problem.region.measure - box_volume) < 1e-9 * box_volume
-    if D <= 3 or (is_box and D <= 3):
+    if D <= 3:
         counts = {1: 513, 2: 101, 3: 33}[D]
         axes = {n: np.linspace(low, high, counts) for n, (low, high) in zip(problem.coordinates, bounds, strict=True)}
         X = grid_points(axes)
@@ -199,8 +198,3 @@ def describe(truth: Truth) -> str:
         return truth.how
     accuracy = "exact" if truth.accuracy == 0 else f"accuracy {truth.accuracy:.1e}"
     return f"{truth.how} ({accuracy}, {len(truth.X):,} points)"
-
-
-def as_json(value) -> str:
-    """Compact JSON for attributes."""
-    return json.dumps(value, sort_keys=True)

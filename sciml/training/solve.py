@@ -122,6 +122,11 @@ def _exhaust(training: Training, keeper: Keeper, on_report: Callable[[Report], N
     except (TrainingError, torch.OutOfMemoryError) as error:
         status = str(error).splitlines()[0]
         log.warning("%s", status)
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):    # torch has no class of its own for this on a CPU
+            raise
+        status = "not enough memory for a step; use fewer points, a smaller field or chunk, or optimizer=lbfgs"
+        log.warning("%s", status)
     except KeyboardInterrupt:                            # it may have hit in the middle of a step
         status = "interrupted by the user"
     training.load_state_dict(keeper.state)
