@@ -392,3 +392,26 @@ def test_taylor_mode_needs_a_field_with_jets():
 def test_a_file_in_problems_is_found_from_elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert find_problem("problems/burgers.py") == find_problem("burgers.py") == find_problem("burgers")
+
+
+@pytest.mark.parametrize(("layer", "expected"), [
+    (torch.nn.BatchNorm1d(64), "batch normalisation"),
+    (torch.nn.Dropout(0.5), "dropout"),
+    (torch.nn.Flatten(0), "maps (3, 1) to"),
+])
+def test_a_network_whose_points_depend_on_each_other_or_on_chance_is_refused(layer, expected):
+    network = torch.nn.Sequential(torch.nn.Linear(1, 64), layer, torch.nn.Linear(64, 1))
+    with pytest.raises(ProblemError, match="network= ") as caught:
+        sciml.solve(inverse(), network=network, steps=1, **SMALL)
+    assert expected in str(caught.value) or "fails on points" in str(caught.value)
+
+
+def test_a_network_without_parameters_is_refused():
+    with pytest.raises(ProblemError, match="no trainable parameters"):
+        sciml.solve(inverse(), network=torch.nn.Identity(), steps=1)
+
+
+def test_a_network_without_the_derivatives_that_are_asked_for_is_refused():
+    network = torch.nn.Sequential(torch.nn.Linear(1, 16), torch.nn.ReLU(), torch.nn.Linear(16, 1))
+    with pytest.raises(ProblemError, match="network= has u.xx = 0 everywhere"):
+        sciml.solve(inverse(), network=network, steps=1, **SMALL)

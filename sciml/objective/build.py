@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ..calculus import ENGINES
+from ..calculus.quantity import derivative_suffix
 from ..errors import ProblemError
 from ..fields import Constrained, build_network
 from ..points import Points
@@ -52,6 +53,8 @@ def build_objective(problem: Problem, recipe: Recipe, network: nn.Module | None 
         if isinstance(b.region, Points):
             objective.points[b.name] = b.region.to(device=recipe.device, dtype=dtype)
             objective.data[b.name] = {k: v.to(recipe.device, dtype) for k, v in b.data.items()}
+    if network is not None:
+        _demand_derivatives(objective)
     if recipe.compile:
         objective.compile_pass()
     return objective, ansatz
@@ -61,17 +64,39 @@ def _own(problem: Problem, network: nn.Module, dtype: torch.dtype) -> nn.Module:
     """The user's module in the recipe's dtype, tried once."""
     D, C = len(problem.coordinates), len(problem.unknowns)
     network = network.to(dtype)
-    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    if not any(p.requires_grad for p in network.parameters()):
+        raise ProblemError("network= has no trainable parameters")
+    device = next(network.parameters()).device
+    X = torch.linspace(0.1, 0.9, 3 * D, dtype=dtype, device=device).reshape(3, D)
     try:
         with torch.no_grad():
-            shape = tuple(network(torch.zeros(3, D, dtype=dtype, device=device)).shape)
-    except (RuntimeError, TypeError, IndexError) as error:
+            values, fewer = network(X), network(X[:2])
+        shape = tuple(values.shape)
+    except (RuntimeError, TypeError, IndexError, ValueError) as error:
         raise ProblemError(f"network= fails on points of shape (3, {D}), the coordinates "
                            f"{', '.join(problem.coordinates)}: {error}") from error
     if shape != (3, C):
         raise ProblemError(f"network= maps (3, {D}) to {shape}, expected (3, {C}) for the unknowns "
                            f"{', '.join(problem.unknowns)}")
+    if not torch.allclose(values[:2], fewer, equal_nan=True):
+        raise ProblemError("network= gives other values at a point when others are left out (batch normalisation, "
+                           "dropout?); derivatives would be wrong, so leave that out, or call its eval() first")
     return network
+
+
+def _demand_derivatives(objective: Objective) -> None:
+    """Raises if a derivative beyond the first that the conditions ask of the user's module is zero everywhere."""
+    problem = objective.problem
+    low, high = torch.tensor(problem.region.bounds, dtype=objective.dtype, device=objective.device).T
+    X = low + (high - low) * torch.rand(64, len(low), dtype=torch.float64,
+                                        generator=torch.Generator().manual_seed(0)).to(low)
+    requests = {u: {a for a in alphas if sum(a) > 1} for u, alphas in problem.derivative_set().items()}
+    found = objective.engine.derivatives(objective.field, X, requests, problem.setting.unknowns)
+    for (_, name, alpha), values in found.items():
+        if not bool(values.detach().any()):
+            raise ProblemError(f"network= has {name}{derivative_suffix(alpha, problem.coordinates)} = 0 everywhere, "
+                               "which the conditions ask for (ReLU has no curvature); use a smooth activation such as "
+                               "tanh")
 
 
 def point_count(problem: Problem, recipe: Recipe, block: Block) -> int:
