@@ -60,7 +60,7 @@ QUICK = (
     Row("convection", 60, 1e-3, label="convection β = 30"),
     Row("reaction", 60, 1e-3, label="reaction ρ = 5"),
     Row("helmholtz", 60, 1e-4, label="Helmholtz (4, 1)"),
-    Row("cavity", 300, 3e-2, unknowns=("u", "v"), label="lid-driven cavity Re = 100, mean of u and v"),
+    Row("cavity", 480, 3e-2, unknowns=("u", "v"), label="lid-driven cavity Re = 100, mean of u and v"),
     Row("well_infinite", 20, 1e-4, "parameters", label="infinite well, E₁ and E₂"),
     Row("well_finite", 20, 1e-4, "parameters", label="finite well, E₁ and E₂"),
     Row("well_barrier", 20, 1e-4, "parameters", label="barrier in a box, E₁ and E₂"),
