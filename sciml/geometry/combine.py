@@ -19,11 +19,9 @@ from .ball import Ball
 from .box import Box
 from .domain import Domain
 from .levels import conjunction, disjunction, trim
-from .patch import Drawn, both, kept_share, mixture
+from .patch import CHECK_POINTS, Drawn, both, kept_share, mixture
 from .region import Region
 from .unit import fixed_points
-
-CHECK_POINTS = 2**14
 
 
 class Combination(Domain):
