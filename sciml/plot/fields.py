@@ -36,9 +36,8 @@ from sciml.plot.style import (
 
 PANEL = 3.3  # inches
 WIDE = 2.6  # panels of a domain wider than this are stacked, narrower ones stand side by side
-SMOOTH_CELLS = (
-    10_000  # smooth shading costs four triangles per cell and stops showing beyond this
-)
+# Smooth shading costs four triangles per cell and stops showing beyond this many cells.
+SMOOTH_CELLS = 10_000
 MOST_ALONG = 500
 
 
