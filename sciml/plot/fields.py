@@ -36,9 +36,8 @@ from sciml.plot.style import (
 
 PANEL = 3.3  # inches
 WIDE = 2.6  # panels of a domain wider than this are stacked, narrower ones stand side by side
-SMOOTH_CELLS = (
-    20_000  # smooth shading costs four triangles per cell and stops showing beyond this
-)
+# Smooth shading costs four triangles per cell and stops showing beyond this many cells.
+SMOOTH_CELLS = 10_000
 MOST_ALONG = 500
 
 
@@ -240,7 +239,7 @@ def _error(axes: Axes, row: _Row) -> None:
 
 
 def label_outer(grid: np.ndarray) -> None:
-    """Keeps the labels of the first column and of the lowest panels; empty panels lose their frame.
+    """Keeps the labels of the first column and of the lowest panels; blanks empty panels.
 
     Unlike `Axes.label_outer` this knows that a panel above an empty one needs its labels.
     """
