@@ -40,7 +40,8 @@ class GaussNewton(torch.optim.Optimizer):
 
     Source: Marquardt (1963); Transtrum and Sethna (2012), arXiv:1201.5885, for the acceleration, its bound α = 0.75
         and h = 0.1. They refuse a step whose acceleration is over the bound; here it is taken without the
-        acceleration if that lowers the loss, which was 50 times more accurate on convection at equal steps.
+        acceleration if that lowers the loss. On convection β = 30 (seed 0, 120 steps) refusing ended at an error of
+        0.8, no acceleration at 1.8e-2, ours at 3.4e-4.
         Identity damping with ÷3 / ×2 as in our notes; Müller and Zeinhofer (2023), arXiv:2302.13163, for
         Gauss–Newton on such losses.
 

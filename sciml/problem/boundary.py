@@ -44,32 +44,6 @@ class Dirichlet(Condition):
         return [self._block(name, outputs, region, hard=hard)]
 
 
-class Neumann(Condition):
-    """∂u/∂n = g on a boundary, n the outward normal.
-
-    Args:
-        on: Face names (default: the whole boundary), a region, or a predicate.
-        values: g by unknown.
-    """
-
-    kind = "neumann"
-
-    def __init__(self, on="boundary", name: str | None = None, weight: float = 1.0, points: int | None = None,
-                 **values):
-        super().__init__(name, weight, points)
-        self.on, self.values = on, values
-
-    def blocks(self, setting, name):
-        where = f"condition {name!r}"
-        check_unknowns(setting, self.values, where)
-        normal = setting.names(normal=True)["normal"]
-        outputs = {}
-        for unknown, value in self.values.items():
-            flux = dot(normal, grad(setting.frame.leaf("unknown", unknown)))
-            outputs[component(name, unknown, self.values)] = flux - setting.datum(value, where, normal=True)
-        return [self._block(name, outputs, place(setting, self.on, where, "boundary"))]
-
-
 class Robin(Condition):
     """α u + β ∂u/∂n = g on a boundary.
 
@@ -97,6 +71,21 @@ class Robin(Condition):
             flux = alpha * u + beta * dot(normal, grad(u))
             outputs[component(name, unknown, self.values)] = flux - setting.datum(value, where, normal=True)
         return [self._block(name, outputs, place(setting, self.on, where, "boundary"))]
+
+
+class Neumann(Robin):
+    """∂u/∂n = g on a boundary, n the outward normal: Robin's condition with α = 0, β = 1.
+
+    Args:
+        on: Face names (default: the whole boundary), a region, or a predicate.
+        values: g by unknown.
+    """
+
+    kind = "neumann"
+
+    def __init__(self, on="boundary", name: str | None = None, weight: float = 1.0, points: int | None = None,
+                 **values):
+        super().__init__(on, 0.0, 1.0, name, weight, points, **values)
 
 
 class Periodic(Condition):
