@@ -10,6 +10,7 @@ from math import e, pi
 
 from ..errors import ProblemError
 from ..objective import Recipe
+from ..optim import is_second_order
 
 FLAGS = {
     "model": (str, "architecture, e.g. mlp, piratenet"),
@@ -94,7 +95,7 @@ def one_process() -> None:
 
 def recipe_notes(recipe: Recipe) -> list[str]:
     """What is allowed but costs accuracy."""
-    second = [s.optimizer for s in recipe.stages() if s.optimizer in ("gauss-newton", "lbfgs")]
+    second = [s.optimizer for s in recipe.stages() if is_second_order(s.optimizer)]
     if recipe.dtype == "float32" and second:
         return [f"{second[0]} in float32 ends at relative errors of about 1e-3: its steps need differences that "
                 "float32 rounds away; use --dtype float64 where accuracy counts"]

@@ -17,7 +17,7 @@ from ..balance import BALANCERS, build_balance
 from ..balance.build import balancer_names
 from ..errors import ProblemError, check_types, look_up, unknown_name
 from ..fields import NETWORKS, FieldOptions
-from ..optim import OPTIMIZERS, build_optimizer, needs, optimizer_name
+from ..optim import OPTIMIZERS, build_optimizer, is_second_order, optimizer_name
 from ..optim.build import ALIASES
 from ..sampling import SAMPLERS
 
@@ -133,7 +133,7 @@ class Recipe:
             elif self.time is not None:
                 last = None
             else:
-                last = SECOND_ORDER_STEPS if needs(plans[-1].optimizer) in ("closure", "residual") else FIRST_ORDER_STEPS
+                last = SECOND_ORDER_STEPS if is_second_order(plans[-1].optimizer) else FIRST_ORDER_STEPS
             plans[-1] = replace(plans[-1], steps=last)
         return tuple(plans)
 
@@ -153,7 +153,7 @@ def _check_balance(recipe: Recipe) -> None:
     for name in balancer_names(recipe.balance):
         part = BALANCERS[name]
         for plan in recipe.stages():
-            if part.second_order == "refused" and needs(plan.optimizer) in ("closure", "residual"):
+            if part.second_order == "refused" and is_second_order(plan.optimizer):
                 raise ProblemError(
                     f"balance={name} replaces the gradient by another direction, which {plan.optimizer} with its line "
                     "search or least squares cannot use; take it with adam or another first-order optimizer")

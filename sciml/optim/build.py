@@ -38,6 +38,11 @@ def needs(name: str) -> str:
     return getattr(OPTIMIZERS[optimizer_name(name)], "needs", "gradient")
 
 
+def is_second_order(name: str) -> bool:
+    """Whether a method needs points and weights that stand still within a step and between steps."""
+    return needs(name) in ("closure", "residual")
+
+
 def optimizer_name(name: str) -> str:
     """Canonical name of an optimizer.
 

@@ -185,8 +185,8 @@ class QuasiNewton(Driver):
 
     def trouble(self):
         if self.optimizer.stuck:
-            return (f"{self.name} moves nothing even along steepest descent: the loss is at the limit of the precision of "
-                    f"{str(self.objective.dtype).removeprefix('torch.')}")
+            return (f"{self.name} moves nothing even along steepest descent: the loss is at the limit of the precision "
+                    f"of {str(self.objective.dtype).removeprefix('torch.')}")
         return ""
 
 
