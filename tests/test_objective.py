@@ -32,7 +32,7 @@ from sciml.calculus import ACTIVATIONS, ENGINES
 from sciml.calculus.jet import activate, linear, multiply
 from sciml.errors import TrainingError
 from sciml.fields import Field, FieldOptions, build_network
-from sciml.objective import Objective, TrainableParameters
+from sciml.objective import Objective, TrainableParameters, build_objective, make_recipe
 
 # float64 rounding of sums of a few dozen rows with second derivatives of size 10
 TOLERANCE = 1e-10
@@ -464,13 +464,13 @@ class HostTraffic(TorchDispatchMode):
 
     WAITING = {"aten::_local_scalar_dense", "aten::nonzero", "aten::lift_fresh", "aten::equal"}
 
-    def __init__(self):
+    def __init__(self, also=""):
         super().__init__()
-        self.found = []
+        self.found, self.waiting = [], self.WAITING | {also}
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         name = function._schema.name
-        if name in self.WAITING:
+        if name in self.waiting:
             self.found.append(name)
         return function(*args, **(kwargs or {}))
 
@@ -492,6 +492,17 @@ def test_a_first_order_step_waits_for_no_device(make):
     objective = objective_of(make())
     objective.backward()                                # tables are made in the first pass
     with HostTraffic() as traffic:
+        objective.backward()
+    assert not traffic.found
+
+
+def test_captured_tensors_are_on_the_device_when_training_starts():
+    k = torch.tensor(0.1, dtype=torch.float64)
+    problem = Problem(domain=Box(x=(0, 1)), unknowns="u", conditions=[Equation(lambda u: u.x - k * u), Pin(
+        u=1.0, at=dict(x=0.0))])
+    objective, _ = build_objective(problem, make_recipe({}, dict(dtype="float32", model=dict(width=4, depth=1))))
+    objective.points["equation"] = Points(torch.rand(5, 1), ("x",))
+    with HostTraffic(also="aten::_to_copy") as traffic:
         objective.backward()
     assert not traffic.found
 

@@ -53,6 +53,7 @@ def build_objective(problem: Problem, recipe: Recipe, network: nn.Module | None 
         if isinstance(b.region, Points):
             objective.points[b.name] = b.region.to(device=recipe.device, dtype=dtype)
             objective.data[b.name] = {k: v.to(recipe.device, dtype) for k, v in b.data.items()}
+        b.program.constants(objective.device, dtype)       # before anything is traced: a traced copy repeats every step
     if network is not None:
         _demand_derivatives(objective)
     if recipe.compile:
