@@ -90,6 +90,34 @@ def test_a_mistake_in_a_condition_is_one_sentence(make, sentence):
     assert "\n" not in str(caught.value)
 
 
+TAKEN = ["alpha", "at", "beta", "flux", "name", "normal", "on", "over", "points", "self", "weight"]
+
+
+@pytest.mark.parametrize("name", [*TAKEN, "lambda"])
+def test_an_unknown_may_not_have_the_name_of_an_argument_of_conditions(name):
+    with pytest.raises(ProblemError, match=f"^the unknown '{name}' has a name that is .* call it something else") as no:
+        Problem(domain=Box(x=(0, 1)), unknowns=name, conditions=[Equation(lambda x: x)])
+    assert str(no.value).endswith(f"Reserved: {', '.join(TAKEN)}.")
+
+
+@pytest.mark.parametrize("kind", ["coordinate", "parameter"])
+@pytest.mark.parametrize("name", ["normal", "self", "lambda"])
+def test_coordinates_and_parameters_may_not_be_called_normal_self_or_a_word_of_python(kind, name):
+    domain = Disk(names=(name, "y")) if kind == "coordinate" else Disk()
+    parameters = {name: 1.0} if kind == "parameter" else {}
+    with pytest.raises(ProblemError, match=f"^the {kind} '{name}' has a name that is"):
+        Problem(domain=domain, unknowns="u", conditions=[Dirichlet(u=0.0)], parameters=parameters)
+
+
+def test_a_coefficient_may_be_called_alpha():
+    assert square(equation=lambda u, alpha: alpha * laplace(u), parameters=dict(alpha=0.1)).parameters == {"alpha": 0.1}
+
+
+def test_one_name_means_one_thing():
+    with pytest.raises(ProblemError, match="the name 'x' is used twice among the coordinates, unknowns and parameters"):
+        Problem(domain=Box(x=(0, 1)), unknowns="x", conditions=[Dirichlet(x=0.0)])
+
+
 def test_a_derivative_takes_the_coordinate_itself():
     by_object = square(equation=lambda u, x, y: d(x * d(u, x), x) + d(u, y, y))
     by_name = square(equation=lambda u, x: d(x * u.x, "x") + u.yy)

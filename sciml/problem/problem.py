@@ -20,6 +20,7 @@ from ..errors import ProblemError
 from ..geometry import Box, Domain
 from ..points import Points
 from .conditions import Block, Condition, Interface
+from .names import check_names
 from .setting import Range, Setting, Unknown, check_shape, number
 
 
@@ -117,10 +118,7 @@ class Problem:
                 constants[name] = number(value, f"parameter {name!r}")
             else:
                 raise ProblemError(f"parameter {name!r} must be a number, Unknown(…) or Range(…), got {value!r}")
-        names = [*self.domain.names, *self.unknowns, *self.parameters, "normal"]
-        twice = [n for n, k in Counter(names).items() if k > 1]
-        if twice:
-            raise ProblemError(f"the name {twice[0]!r} is used for two of coordinate, unknown, parameter and normal")
+        check_names(self.domain.names, _names(self.unknowns), tuple(self.parameters))
         domain = self.domain
         if ranges:
             domain = (domain * Box(**{n: (r.low, r.high) for n, r in ranges.items()})).with_space(self.domain.space)
