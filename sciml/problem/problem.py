@@ -20,6 +20,7 @@ from ..errors import ProblemError
 from ..geometry import Box, Domain
 from ..points import Points
 from .conditions import Block, Condition, Interface
+from .contradictions import check_prescribed
 from .names import check_names
 from .setting import Range, Setting, Unknown, check_shape, number
 
@@ -82,6 +83,7 @@ class Problem:
         set_("setting", self._setting())
         set_("blocks", self._blocks())
         self._check_names()
+        check_prescribed(self.blocks)
 
     setting: Setting = field(init=False, repr=False)
     blocks: tuple[Block, ...] = field(init=False, repr=False)
