@@ -90,6 +90,17 @@ def test_check_shows_equations_regions_sizes_and_trains_nothing(tmp_path, capsys
     assert not list(tmp_path.glob("runs*"))
 
 
+def test_a_weight_of_a_condition_that_is_built_in_is_said_to_do_nothing(tmp_path, capsys):
+    path = write(tmp_path, HEAT.replace("Dirichlet(u=0.0", "Dirichlet(weight=100, points=9, u=0.0"))
+    sentence = "weight=100 and points=9 of condition 'dirichlet' do nothing: the condition is built into the field"
+    assert command("check", path) == 0
+    assert f"note        {sentence}" in capsys.readouterr().out
+    assert command("solve", path, "--steps", 1, "--no-figures", "--out", tmp_path / "run") == 0
+    assert capsys.readouterr().err.count(sentence) == 1
+    assert command("check", path, "--constraints", "soft") == 0
+    assert "do nothing" not in capsys.readouterr().out
+
+
 def test_check_does_not_compute_a_reference_that_is_a_function(tmp_path, capsys):
     text = HEAT[:HEAT.index("    reference=")] + "    reference=solver,\n)\n"
     text = text.replace("def heat", "def solver():\n    raise SystemExit('computed')\n\ndef heat")

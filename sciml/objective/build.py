@@ -100,6 +100,19 @@ def _demand_derivatives(objective: Objective) -> None:
                                "tanh")
 
 
+def unused_options(problem: Problem, objective: Objective) -> list[str]:
+    """A sentence for each condition whose weight= or points= does nothing, because the condition is built in."""
+    trained = {b.name for b in objective.blocks}
+    sentences = []
+    for block in problem.blocks:
+        given = [f"weight={block.weight:g}"] * (block.weight != 1.0) + [f"points={block.count}"] * bool(block.count)
+        if block.name not in trained and given:
+            sentences.append(f"{' and '.join(given)} of condition {block.name!r} {'do' if len(given) > 1 else 'does'} "
+                             "nothing: the condition is built into the field and holds exactly; constraints=\"soft\" "
+                             "puts it into the loss")
+    return sentences
+
+
 def point_count(problem: Problem, recipe: Recipe, block: Block) -> int:
     """Number of points of a block."""
     if isinstance(block.region, Points):

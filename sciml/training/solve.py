@@ -10,13 +10,14 @@ import torch
 from torch import nn
 
 from ..errors import ProblemError, TrainingError
-from ..objective import make_recipe
+from ..objective import make_recipe, unused_options
 from ..problem import Problem, load_problem
 from ..solution import RunFolder, Solution
 from .keeping import Keeper
 from .training import Report, Training
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)                   # a status; the command line shows it at the end
+notes = logging.getLogger("sciml.notes")            # what a user should know from the start
 
 
 def solve(problem: Problem | str | os.PathLike, *, out: str | os.PathLike | None = None, resume: bool = False,
@@ -47,6 +48,8 @@ def solve(problem: Problem | str | os.PathLike, *, out: str | os.PathLike | None
         raise ProblemError("set= replaces constants of problem files; build the Problem with other values instead")
     recipe = make_recipe(problem.defaults, {**options, **dotted})
     training = Training(problem, recipe, network)
+    for note in unused_options(problem, training.objective):
+        notes.warning("%s", note)
     run = None if out is None else RunFolder(out)
     history: list[dict] = []
     if run is not None:
