@@ -40,6 +40,9 @@ def test_solve_keeps_everything_that_a_run_folder_holds(tmp_path, capsys, monkey
     assert {"status", "relative_l2", "null_score", "seconds", "steps", "seed", "device", "dtype", "parameters",
             "versions"} <= set(result)
     assert (result["status"], result["steps"], result["seed"]) == ("ok", 5, 0)
+    assert 0 < result["seconds"] < result["wall_seconds"]
+    assert f"5 steps in {result['seconds']:.1f} s of training (this call: {result['wall_seconds']:.1f} s" in out.out
+    assert sciml.Solution.load(folder).wall_seconds == result["wall_seconds"]
     with h5py.File(folder / "solution.h5") as file:
         assert list(file.attrs["order"]) == ["x", "t"]
         assert set(file) >= {"coordinates", "prediction", "reference", "points"}
@@ -47,6 +50,12 @@ def test_solve_keeps_everything_that_a_run_folder_holds(tmp_path, capsys, monkey
         assert text in out.out
     assert out.err == ""
     assert "\x1b" not in out.out
+
+
+def test_the_help_says_which_seconds_a_budget_counts(capsys):
+    assert command("solve", "--help") == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "imports, the reference, reports, checkpoints and figures come on top" in text and "wall_seconds" in text
 
 
 def test_each_run_gets_a_folder_of_its_own(tmp_path, monkeypatch):

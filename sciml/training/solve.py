@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable
 
 import torch
@@ -33,7 +34,8 @@ def solve(problem: Problem | str | os.PathLike, *, out: str | os.PathLike | None
         on_report: Called with every `Report`.
         set: Constants of the problem file to replace, and dotted options.
         stop: Asked after each step; a text that is not empty ends the run, and is its reason.
-        options: Any option of `Recipe` (`model`, `optimizer`, `sampler`, `time`, `steps`, `seed`, …).
+        options: Any option of `Recipe` (`model`, `optimizer`, `sampler`, `time`, `steps`, `seed`, …). `time` counts
+            training steps only; what a run took with everything else is `wall_seconds` of the solution.
 
     Returns:
         The solution; its `status` is "ok" or a sentence (non-finite loss, interrupted by the user, …).
@@ -41,6 +43,7 @@ def solve(problem: Problem | str | os.PathLike, *, out: str | os.PathLike | None
     Raises:
         ProblemError: Something does not make sense; nothing was trained.
     """
+    start = time.perf_counter()
     overrides, dotted = split_settings(set or {})
     if not isinstance(problem, Problem):
         problem = load_problem(problem, overrides)
@@ -62,7 +65,8 @@ def solve(problem: Problem | str | os.PathLike, *, out: str | os.PathLike | None
     keeper = Keeper(run, history)
     status = _exhaust(training, keeper, on_report, stop)
     config = config_of(training)
-    solution = Solution(problem, training.objective, training.truth, keeper.history, config, status, keeper.state)
+    solution = Solution(problem, training.objective, training.truth, keeper.history, config, status, keeper.state,
+                        round(time.perf_counter() - start, 3))
     if run is not None:
         keeper.results(solution)
     return solution
