@@ -211,6 +211,8 @@ def errors_table(solution: Solution) -> None:
         f"{parameter_count(solution.objective):,} parameters, seed {result['seed']}, {result['threads']} threads, "
         f"{result['dtype']}")
     say(f"reference: {result['reference']}")
+    for sentence in result["other_states"]:
+        warn(sentence)
     poor = [u for u, e in result["relative_l2"].items() if not e < CLOSE * result["null_score"][u]]
     if poor:
         warn(f"the error of {', '.join(poor)} is no better than that of the best constant: the field has learnt next "

@@ -160,6 +160,23 @@ class Solution:
         return {n: abs(have[n] - exact) / (abs(exact) or 1.0) for n, exact in self.truth.parameters.items()
                 if n in have}
 
+    def other_states(self) -> list[str]:
+        """A sentence for each eigenvalue that lies at the reference's value of another state than its own.
+
+        Only states that the reference holds can be told: a run that ended at a third one has a large error, no more.
+        """
+        if not self.truth.signless:                      # no eigenproblem
+            return []
+        exact, sentences = self.truth.parameters, []
+        for name, found in self.parameters.items():
+            if name not in exact:
+                continue
+            near = min(exact, key=lambda n: (abs(found - exact[n]), n != name))
+            if near != name and abs(found - exact[near]) < 0.05 * abs(exact[near]):
+                sentences.append(f"{name} = {found:.6g} is that of another state, {near} = {exact[near]:.6g}, and not "
+                                 f"{exact[name]:.6g}; start {name} nearer, give it bounds=, or train with another seed")
+        return sentences
+
     def result(self) -> dict:
         """Content of result.json."""
         errors_ = self.relative_l2()
@@ -168,6 +185,7 @@ class Solution:
             "status": self.status, "problem": self.problem.title, "relative_l2": errors_,
             "relative_l2_overall": overall(errors_) if errors_ else None, "null_score": self.null_score(),
             "parameter_values": self.parameters, "parameter_errors": self.parameter_errors(),
+            "other_states": self.other_states(),
             "reference": describe(self.truth), "loss": self.loss,
             "seconds": self.seconds, "wall_seconds": self.wall_seconds, "steps": self.steps,
             "seed": self.config.get("seed"),
