@@ -34,6 +34,7 @@ class Block:
         count: Number of points asked for by the user; None: the recipe's.
         hard: What a field must satisfy to make this block vanish identically, see `HardData`.
         prescribed: Values that the block prescribes, by unknown and time derivative order.
+        kind: Of its condition: "equation" for what must hold inside, else "initial", "dirichlet", ….
     """
 
     name: str
@@ -49,6 +50,7 @@ class Block:
     count: int | None = None
     hard: tuple[HardData, ...] = ()
     prescribed: Mapping[tuple[str, int], object] = field(default_factory=dict)
+    kind: str = "condition"
 
 
 @dataclass(frozen=True)
