@@ -45,6 +45,6 @@ problem = Problem(
         Pin(p=0.0, at=dict(x=0.0, y=0.0)),
     ],
     reference="cavity_re100.h5",
-    defaults=dict(optimizer="gauss-newton", model=dict(width=16, depth=4), points=2000, boundary_points=400,
+    defaults=dict(model=dict(width=16, depth=4), points=2000, boundary_points=400,
                   sampler=dict(name="sobol", every=3), time=300),
 )
