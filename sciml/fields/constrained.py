@@ -1,11 +1,11 @@
-"""Fields with prescribed values built in: u = G + B N_θ (see `problem/hard.py` for G and B)."""
+"""Fields with known values built in: u = G + B N_θ (see `problem/hard.py` and `problem/lift.py` for G and B)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..calculus import Frame, Jet, Program, d
 from ..calculus.indices import MultiIndex
@@ -54,6 +54,26 @@ class Constrained(Field):
                 total = factor * inner.data[rest] if total is None else torch.addcmul(total, factor, inner.data[rest])
             streams.append(torch.zeros_like(inner.data[0]) if total is None else total)
         return Jet(torch.stack(streams), indices, None, x.tape)
+
+
+class Lifted(nn.Module):
+    """u_c = G_c(x) + N_c(x) with any module for N, whose derivatives come from reverse mode.
+
+    Args:
+        network: Module (N, D) → (N, C).
+        frame: The coordinates that G is written in.
+        lifts: G_c, quantities of the coordinates or numbers, one per unknown.
+    """
+
+    def __init__(self, network: nn.Module, frame: Frame, lifts: Sequence):
+        super().__init__()
+        self.network, self.frame = network, frame
+        self._program = Program(dict(enumerate(lifts)))
+
+    def forward(self, X: Tensor) -> Tensor:
+        """Values at points X of shape (N, D), shape (N, C)."""
+        columns = {key: X[:, self.frame.coordinates.index(key[1])] for key in self._program.leaves}
+        return torch.stack(self._program(columns, X[:, 0]), dim=-1) + self.network(X)
 
 
 def _derivatives(alphas: tuple[MultiIndex, ...], frame: Frame, lifts: Sequence, bubbles: Sequence):
