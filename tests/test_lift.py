@@ -64,6 +64,19 @@ def test_an_unknown_is_its_lift_plus_the_network():
     torch.testing.assert_close(field(X), want, rtol=1e-14, atol=1e-14)  # one addition
 
 
+def test_one_function_may_return_the_lifts_of_all_unknowns():
+    def vortex(x, y, k):
+        psi = torch.sin(k * x) * y**2
+        return dict(u=psi.y, v=-psi.x)
+
+    lifted = lambda lift: poisson(unknowns="u v", equation=lambda u, v: (laplacian(u), laplacian(v)),
+                                  parameters=dict(k=3.0), lift=lift)
+    X = points_of(lifted({})).X
+    apart = dict(u=lambda x, y, k: 2 * y * torch.sin(k * x), v=lambda x, y, k: -k * torch.cos(k * x) * y**2)
+    fields = [objective_of(lifted(lift))[0].field for lift in (vortex, apart)]
+    torch.testing.assert_close(fields[0](X), fields[1](X), rtol=1e-14, atol=1e-14)  # the same products in another order
+
+
 @pytest.mark.parametrize("mode", ["soft", "hard"])
 def test_derivatives_of_a_lift_are_exact(mode):
     problem = poisson(Dirichlet(u=lambda x, y: x * torch.exp(y)), lift=dict(u=lambda x, y: torch.exp(y) * x**2))
@@ -262,7 +275,8 @@ def test_a_network_of_the_users_own_gets_the_lift_too():
 
 MISTAKES = {
     "no such unknown": (dict(lift=dict(w=1.0)), "lift: unknown unknown 'w'"),
-    "not a table": (dict(lift=lambda x: x), "must give a number or a function by unknown"),
+    "not a table": (dict(lift=lambda x: x), "lift=x must give a number or a function by unknown"),
+    "a number for all": (dict(lift=1.0), "lift=1.0 must give a number or a function by unknown"),
     "no such argument": (dict(lift=dict(u=lambda x, z: x * z)), "lift of 'u': .*argument 'z'"),
     "an unknown": (dict(lift=dict(u=lambda x, u: x * u)), "depends on the unknown 'u'; a lift is known beforehand"),
     "a parameter to be found": (

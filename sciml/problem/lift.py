@@ -6,7 +6,7 @@ boundary layer, a fast wave) is written into the problem, and training finds the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 
@@ -16,19 +16,22 @@ from ..errors import ProblemError, unknown_name
 from .setting import Setting
 
 
-def known_part(setting: Setting, lift: Mapping[str, object]) -> dict[str, Quantity | float]:
+def known_part(setting: Setting, lift: Mapping[str, object] | Callable) -> dict[str, Quantity | float]:
     """The lift of every unknown as an expression of the coordinates, 0 where none is given.
 
     Args:
         setting: Names that a lift may ask for.
-        lift: Number or function by unknown.
+        lift: Number or function by unknown, or one function that returns expressions by unknown.
 
     Raises:
         ProblemError: It names no unknown of the problem, or depends on what is to be found.
     """
+    if callable(lift):
+        lift = setting.call(lift, "lift")
     if not isinstance(lift, Mapping):
         raise ProblemError(f"lift={lift!r} must give a number or a function by unknown, e.g. "
-                           f"lift=dict({setting.unknowns[0]}=lambda {setting.frame.coordinates[0]}: …)")
+                           f"lift=dict({setting.unknowns[0]}=lambda {setting.frame.coordinates[0]}: …), or be a "
+                           "function that returns such a dict")
     known: dict[str, Quantity | float] = dict.fromkeys(setting.unknowns, 0.0)
     for name, value in lift.items():
         if name not in setting.unknowns:

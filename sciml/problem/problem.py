@@ -7,7 +7,7 @@ set of derivatives and nearly every mistake: names, regions, shapes, empty sets.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
@@ -53,9 +53,10 @@ class Problem:
         reference: File name beside `data/`, a dict of formulas by unknown, or a function that computes it.
         defaults: The recipe that solves the problem well: options of `solve`.
         title: One line for reports and figures.
-        lift: A known part by unknown, u = lift + trained part: a number or a function of coordinates and parameters.
-            Conditions, references and solutions are about the total u. It takes away what a network cannot follow, such
-            as the singular flow at a corner; its derivatives are exact. Unknowns that are left out have none.
+        lift: A known part by unknown, u = lift + trained part: a number or a function of coordinates and parameters; or
+            one function that returns a dict of them. Conditions, references and solutions are about the total u. It
+            takes away what a network cannot follow, such as the singular flow at a corner; its derivatives are exact.
+            Unknowns that are left out have none.
 
     Attributes:
         known: The lift as expressions of the coordinates, by unknown.
@@ -71,7 +72,7 @@ class Problem:
     reference: object = None
     defaults: Mapping[str, object] = field(default_factory=dict)
     title: str = ""
-    lift: Mapping[str, object] = field(default_factory=dict)
+    lift: Mapping[str, object] | Callable = field(default_factory=dict)
 
     def __post_init__(self):
         set_ = lambda name, value: object.__setattr__(self, name, value)
