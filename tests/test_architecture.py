@@ -23,7 +23,7 @@ FLOORS = [
     ["calculus"],
     ["fields"],
     ["problem"],
-    ["sampling", "optim", "metrics", "references", "plot"],
+    ["sampling", "balance", "precondition", "optim", "metrics", "references", "plot"],
     ["objective"],
     ["solution"],
     ["training"],

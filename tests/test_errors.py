@@ -110,7 +110,9 @@ def test_a_broken_problem_file_is_one_sentence(what, tmp_path, capsys):
     (["solve", "{}", "--set", "rad.pool=1"], "at least 5"),
     (["solve", "{}", "--set", "sampler.every=-1"], "every=-1"),
     (["solve", "{}", "--set", "model.activation=tahn"], "did you mean 'tanh'"),
-    (["solve", "{}", "--balance", "ntk"], "--balance ntk"),
+    (["solve", "{}", "--balance", "magic"], "unknown balancer 'magic'"),
+    (["solve", "{}", "--balance", "config"], "balance=config replaces the gradient"),
+    (["solve", "{}", "--balance", "fixed+config"], "unknown balancer 'fixed'"),
     (["compare", "{}", "--vary", "optimzer=adam"], "did you mean 'optimizer'"),
     (["compare", "{}", "--vary", "optimizer"], "write KEY=A,B"),
     (["compare", "{}", "--vary", "optimizer=adam,muon"], "muon takes matrices only"),
@@ -238,7 +240,7 @@ def quick(**conditions) -> Problem:
 def test_an_lbfgs_that_can_move_nothing_says_so():
     solution = sciml.solve(quick(), optimizer="lbfgs", dtype="float32", steps=400, **SMALL)
     assert solution.steps < 400
-    assert "L-BFGS moves nothing" in solution.status
+    assert "lbfgs moves nothing" in solution.status
 
 
 def test_lbfgs_trains():

@@ -32,6 +32,7 @@ from sciml.calculus.jet import activate, linear, multiply
 from sciml.errors import TrainingError
 from sciml.fields import Field, FieldOptions, build_network
 from sciml.objective import Objective, TrainableParameters
+from sciml.precondition import Transform
 
 # float64 rounding of sums of a few dozen rows with second derivatives of size 10
 TOLERANCE = 1e-10
@@ -149,9 +150,9 @@ def with_plain_module(make, **options):
 def autograd_jacobian(objective):
     rows = torch.cat(
         [
-            objective._factor(b) * objective.rows(b, p, data).reshape(-1)
+            (objective.factor(b, rows) * objective.rows(b, p, data)).reshape(-1)
             for b in objective.blocks
-            for p, data in objective.chunks(b)
+            for p, data, rows in objective.pieces(b)
         ]
     )
     parameters = objective.trainable
@@ -236,7 +237,8 @@ def test_the_chunk_size_changes_nothing(make, build):
 def test_backward_accumulates_the_gradient_of_the_loss(make, chunk):
     objective = objective_of(make(), chunk=chunk)
     want = torch.autograd.grad(objective.loss(), objective.trainable, allow_unused=True)
-    losses = objective.backward()
+    total, losses = objective.backward()
+    assert_close(total, objective.loss().detach())
     for p, g in zip(objective.trainable, want, strict=True):
         assert_close(torch.zeros_like(p) if p.grad is None else p.grad, torch.zeros_like(p) if g is None else g)
     for name, value in objective.losses().items():
@@ -454,3 +456,108 @@ def test_periodic_inputs_are_chosen_on_the_device(generator):
     assert not traffic.found
     torch.testing.assert_close(network(X + torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64)), values)
     assert float((network(X + torch.tensor([1.0, 0.0, 0.0])) - values).detach().abs().max()) > 1e-3
+
+
+# ---- what balancers and preconditioners see ---------------------------------------------------------------------
+
+
+class Matrix(Transform):
+    """z = A r."""
+
+    def __init__(self, blocks, A):
+        super().__init__(blocks)
+        self.A = A
+
+    def apply(self, r):
+        return self.A @ r
+
+    def transpose(self, z):
+        return self.A.T @ z
+
+
+def flat_gradient(objective):
+    return torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in objective.trainable])
+
+
+@pytest.mark.parametrize("chunk", [4, 4096])
+@pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS.keys())
+def test_gradients_by_block_add_up_to_the_gradient_of_the_loss(make, chunk):
+    objective = objective_of(make(), chunk=chunk)
+    losses, G, unweighted = objective.gradients()
+    assert all(p.grad is None for p in objective.trainable)
+    total, found = objective.backward()
+    assert_close(G.sum(0), flat_gradient(objective))
+    assert_close(losses.sum(), total)
+    assert unweighted.keys() == found.keys()
+    names = [b.name for b in objective.blocks]
+    pair, two, _ = objective.gradients([names[:1], names[1:]])
+    assert_close(two, torch.stack([G[0], G[1:].sum(0)]))
+    assert_close(pair, torch.stack([losses[0], losses[1:].sum()]))
+
+
+@pytest.mark.parametrize("chunk", [4, 4096])
+def test_weights_of_points_multiply_the_rows(chunk):
+    objective = objective_of(heat(), chunk=chunk)
+    r, J = objective.linearize()
+    w = torch.linspace(0.5, 2.0, 9, dtype=torch.float64)
+    objective.point_weights["equation"] = w
+    r2, J2 = objective.linearize()
+    factor = torch.cat([w, torch.ones(len(r) - 9, dtype=torch.float64)])
+    assert_close(r2, factor * r)
+    assert_close(J2, factor[:, None] * J)
+    assert_close(objective.residual(), r2)
+    total, losses = objective.backward()
+    assert_close(total, r2 @ r2)
+    assert_close(flat_gradient(objective), 2 * J2.T @ r2)
+    assert_close(objective.loss().detach(), r2 @ r2)
+    assert objective.total({n: float(v) for n, v in losses.items()}) == pytest.approx(float(r2 @ r2), rel=1e-12)
+    for name, value in objective.losses().items():          # reported without weights
+        assert_close(losses[name], value.detach())
+
+
+@pytest.mark.parametrize("chunk", [4, 4096])
+@pytest.mark.parametrize("names", [("equation",), ("equation", "initial")])
+def test_a_transform_of_rows_is_seen_by_every_view(names, chunk):
+    objective = objective_of(heat(), chunk=chunk)
+    objective.weights = dict.fromkeys(objective.weights, 1.0)
+    count = 9 * len(names)
+    raw = torch.cat([objective.rows(b, objective.points[b.name]).reshape(-1)
+                     for name in names for b in objective.blocks if b.name == name]).detach()
+    A = torch.randn(count + 2, count, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    before, losses = objective.residual(), objective.losses()
+    objective.transforms.append(Matrix(names, A))
+    r, J = objective.linearize()
+    z = A @ raw / (count + 2) ** 0.5
+    assert_close(r[-len(z):], z)
+    assert len(r) == len(before) + 2
+    assert_close(objective.residual(), r)
+    total, found = objective.backward()
+    assert_close(total, r @ r)
+    assert_close(flat_gradient(objective), 2 * J.T @ r)
+    graph = torch.autograd.grad(objective.loss(), objective.trainable)
+    assert_close(torch.cat([g.reshape(-1) for g in graph]), 2 * J.T @ r)
+    for name, value in losses.items():
+        assert_close(found[name], value.detach())
+    eps, direction = 1e-6, torch.randn(J.shape[1], generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    start = torch.nn.utils.parameters_to_vector(objective.trainable).detach().clone()
+    moved = []
+    for sign in (1, -1):
+        torch.nn.utils.vector_to_parameters(start + sign * eps * direction, objective.trainable)
+        moved.append(objective.residual())
+    # central differences: O(ε²) = 1e-12 times third derivatives, rounding 1e-16/ε, both times |A| ≈ 10
+    assert_close(J @ direction, (moved[0] - moved[1]) / (2 * eps), 1e-7)
+
+
+@pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS.keys())
+def test_traces_are_mean_squares_of_rows_of_the_jacobian(make):
+    objective = objective_of(make(), chunk=4)
+    objective.weights = {b.name: float(objective.row_count(b)) for b in objective.blocks}      # J without √(λ/R)
+    _, J = objective.linearize()
+    start = 0
+    for block in objective.blocks:
+        rows = objective.row_count(block) * len(block.components)
+        want = J[start:start + rows].square().sum() / objective.row_count(block)
+        assert_close(objective.traces()[block.name], want, 1e-11)
+        start += rows
+    few = objective.traces(count=3)
+    assert few.keys() == objective.traces().keys()

@@ -27,6 +27,8 @@ RECIPES = {
                                                 "sampler": "sobol", "sobol.every": 4},
     "l-bfgs with redraws": {"optimizer": "lbfgs", "lbfgs.max_iter": 6, "sampler": "rad", "rad.every": 5},
     "adam, then gauss-newton": {"optimizer": "adam:6,gauss-newton", "rad.every": 4},
+    "adam with weights and surgery": {"optimizer": "adam", "balance": "grad-norm+config", "constraints": "soft",
+                                      "grad-norm.every": 3, "grad-norm.first": 2},
     "adam with clipped gradients in float32": {"optimizer": "adam", "clip": 0.1, "dtype": "float32"},
 }
 N = 12
@@ -144,14 +146,20 @@ def test_resume_keeps_the_constants_that_were_set(tmp_path, capsys):
 
 
 def _solve_quietly(arguments):
+    torch.set_num_threads(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     os.dup2(1, 2)
     os._exit(command(*arguments))
 
 
 def start(*arguments):
-    """A command in a process of its own, forked so that torch need not be imported again."""
-    process = multiprocessing.get_context("fork").Process(target=_solve_quietly, args=(arguments,))
+    """A command in a process of its own, forked from a server that has imported sciml but computed nothing.
+
+    A fork of this process would hang now and then: OpenMP's threads do not survive it.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["sciml.cli.main", "small"])
+    process = context.Process(target=_solve_quietly, args=(arguments,))
     process.start()
     return process
 

@@ -12,6 +12,7 @@ import inspect
 from rich.table import Table
 from rich.text import Text
 
+from ..balance import BALANCERS
 from ..calculus import ACTIVATIONS
 from ..errors import look_up
 from ..fields import NETWORKS
@@ -61,6 +62,7 @@ KINDS = {
     "models": lambda: {n: first_line(c) for n, c in NETWORKS.items()},
     "optimizers": lambda: {n: first_line(c) for n, c in OPTIMIZERS.items()},
     "samplers": lambda: {n: first_line(c) for n, c in SAMPLERS.items()},
+    "balancers": lambda: {n: first_line(c) for n, c in BALANCERS.items()},
     "activations": lambda: {n: first_line(type(c)) for n, c in ACTIVATIONS.items()},
     "solvers": lambda: {n: first_line(f) for n, f in SOLVERS.items()},
 }

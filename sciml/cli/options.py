@@ -10,6 +10,7 @@ from math import e, pi
 
 from ..errors import ProblemError
 from ..objective import Recipe
+from ..optim import is_second_order
 
 FLAGS = {
     "model": (str, "architecture, e.g. mlp, piratenet"),
@@ -23,7 +24,7 @@ FLAGS = {
     "device": (str, "cpu, cuda, cuda:1"),
     "dtype": (str, "float64 or float32"),
     "seed": (int, "seed of everything random"),
-    "balance": (str, "loss balancer; only fixed weights exist so far"),
+    "balance": (str, "weights and gradient surgery, e.g. grad-norm, causal+config; fixed: those of the problem file"),
     "precondition": (str, "preconditioner of the loss; none exists so far"),
 }
 
@@ -41,14 +42,12 @@ def recipe_options(arguments: argparse.Namespace) -> dict[str, object]:
     """What the user gave, by option name.
 
     Raises:
-        ProblemError: A balancer or preconditioner was named; they come with a later version.
+        ProblemError: A preconditioner was named; they come with a later version.
     """
-    for name in ("balance", "precondition"):
-        value = getattr(arguments, name)
-        if value not in (None, "fixed" if name == "balance" else "none"):
-            raise ProblemError(f"--{name} {value}: only fixed weights and no preconditioner exist in this version; "
-                               "weights are set per condition, Equation(…, weight=10)")
-    names = [n for n in FLAGS if n not in ("balance", "precondition")] + ["compile"]
+    value = arguments.precondition
+    if value not in (None, "none"):
+        raise ProblemError(f"--precondition {value}: no preconditioner exists in this version")
+    names = [n for n in FLAGS if n != "precondition"] + ["compile"]
     return {n: getattr(arguments, n) for n in names if getattr(arguments, n) is not None}
 
 
@@ -96,7 +95,7 @@ def one_process() -> None:
 
 def recipe_notes(recipe: Recipe) -> list[str]:
     """What is allowed but costs accuracy."""
-    second = [s.optimizer for s in recipe.stages() if s.optimizer in ("gauss-newton", "lbfgs")]
+    second = [s.optimizer for s in recipe.stages() if is_second_order(s.optimizer)]
     if recipe.dtype == "float32" and second:
         return [f"{second[0]} in float32 ends at relative errors of about 1e-3: its steps need differences that "
                 "float32 rounds away; use --dtype float64 where accuracy counts"]

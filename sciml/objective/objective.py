@@ -1,10 +1,11 @@
 """The objective: problem + field + points as one stacked residual vector.
 
-    r(θ) = [ √(λ_b / N_b) r_b(θ) ]_b,        L(θ) = |r|² = Σ_b λ_b mean_n |r_b,n|²
+    r(θ) = [ √(λ_b / N_b) w_b,n r_b,n(θ) ]_b,n,        L(θ) = |r|² = Σ_b λ_b mean_n |w_b,n r_b,n|²
 
-Losses, gradients, residual vectors and Jacobians are views of this one object. A block's rows are pointwise values,
-their differences between opposite faces, or their integrals; all three are linear in the pointwise values, so the
-Jacobian follows from the pointwise one.
+Losses, gradients by block, residual vectors and Jacobians are views of this one object. A block's rows are pointwise
+values, their differences between opposite faces, or their integrals; all three are linear in the pointwise values, so
+the Jacobian follows from the pointwise one. Balancers set the λ_b and w_b,n. A preconditioner replaces the rows of its
+blocks by √(λ / N) M r, M linear; gradients then take one more pass without graph, ∇|M r|² = 2 Jᵀ Mᵀ M r.
 """
 
 from __future__ import annotations
@@ -12,22 +13,31 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from math import sqrt
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..calculus import engine_for
-from ..calculus.engines import Engine, PointwiseReverse, TaylorForward
-from ..calculus.jacobian import is_complete, taped_jacobian, vmapped_jacobian
+from ..calculus.engines import Engine
 from ..errors import TrainingError
 from ..points import Points
+from ..precondition import Transform
 from ..problem import Block, Problem
+from .linearize import Linearizer
 from .parameters import TrainableParameters
 
 log = logging.getLogger(__name__)
+
+
+class Piece(NamedTuple):
+    """A chunk of a block: its points, their data, and the rows they make."""
+
+    points: Points
+    data: Mapping[str, Tensor]
+    rows: slice
 
 
 class Objective(nn.Module):
@@ -50,11 +60,12 @@ class Objective(nn.Module):
         self.engine = engine or engine_for(field)
         self.chunk = int(chunk)
         self.points: dict[str, Points] = {}
-        self.weights: dict[str, float] = {b.name: b.weight for b in blocks}
+        self.weights: dict[str, float | Tensor] = {b.name: b.weight for b in blocks}
+        self.point_weights: dict[str, Tensor] = {}
+        self.transforms: list[Transform] = []
         self.data: dict[str, Mapping[str, Tensor]] = {}
         self._pass: Callable[..., Tensor] = self.values
-        self._taped = isinstance(self.engine, TaylorForward)
-        self._verified: set[str] = set()
+        self._linearizer = Linearizer(self)
 
     @property
     def trainable(self) -> list[nn.Parameter]:
@@ -112,7 +123,8 @@ class Objective(nn.Module):
         self._pass = torch.compile(self.values, fullgraph=True, dynamic=False, backend=backend)
         return True
 
-    def _partner(self, block: Block, points: Points) -> Points:
+    def partner(self, block: Block, points: Points) -> Points:
+        """The points on the opposite face of a "difference" block."""
         assert block.partner is not None
         name, shift = block.partner
         offset = torch.zeros(points.X.shape[1], dtype=points.X.dtype, device=points.X.device)
@@ -123,51 +135,149 @@ class Objective(nn.Module):
         """Residual rows of a block, shape (R, K)."""
         f = self._pass(block, points, data)
         if block.combine == "difference":
-            return f - self._pass(block, self._partner(block, points))
+            return f - self._pass(block, self.partner(block, points))
         if block.combine == "integral":
-            return self._integrate(block, points, f) - block.target
+            return self.integrate(block, points, f) - block.target
         return f
 
-    def _integrate(self, block: Block, points: Points, f: Tensor) -> Tensor:
+    def integrate(self, block: Block, points: Points, f: Tensor) -> Tensor:
+        """Σ wₙ fₙ over each group of quadrature points, shape (groups, …) from (N, …)."""
         assert points.weights is not None
         weighted = points.weights.reshape(-1, *[1] * (f.ndim - 1)) * f
         return weighted.reshape(block.groups, -1, *f.shape[1:]).sum(1)
 
-    def chunks(self, block: Block) -> Iterator[tuple[Points, Mapping[str, Tensor]]]:
-        """The block's points in pieces of at most `chunk`; integrals are never cut."""
+    def pieces(self, block: Block) -> Iterator[Piece]:
+        """The block's points in chunks of at most `chunk`; integrals are never cut."""
         points, data = self.points[block.name], self.data.get(block.name, {})
-        size = len(points) if block.combine == "integral" else self.chunk
-        for start in range(0, len(points), size):
-            piece = slice(start, start + size)
-            yield points[piece], {k: v[piece] for k, v in data.items()}
+        if block.combine == "integral":
+            yield Piece(points, data, slice(0, block.groups))
+            return
+        for start in range(0, len(points), self.chunk):
+            piece = slice(start, min(start + self.chunk, len(points)))
+            yield Piece(points[piece], {k: v[piece] for k, v in data.items()}, piece)
 
     def row_count(self, block: Block) -> int:
         """R, rows of one component."""
         return block.groups if block.combine == "integral" else len(self.points[block.name])
 
+    def factor(self, block: Block, rows: slice) -> float | Tensor:
+        """√(λ / R) w for some rows of a block: a number, or shape (rows, 1)."""
+        root = (self.weights[block.name] / self.row_count(block)) ** 0.5
+        weights = self.point_weights.get(block.name)
+        return root if weights is None else root * weights[rows, None]
+
     def losses(self) -> dict[str, Tensor]:
-        """Mean square residual of each block, unweighted, with graph."""
+        """Mean square residual of each block, without weights of any kind, with graph."""
         found = {}
         for block in self.blocks:
-            squares = [self.rows(block, p, data).square().sum() for p, data in self.chunks(block)]
+            squares = [self.rows(block, p, data).square().sum() for p, data, _ in self.pieces(block)]
             found[block.name] = torch.stack(squares).sum() / self.row_count(block)
         return found
 
     def loss(self) -> Tensor:
-        """L = Σ λ_b mean |r_b|²."""
-        return torch.stack([self.weights[name] * value for name, value in self.losses().items()]).sum()
+        """L = |r|², with graph."""
+        return self._stack().square().sum()
 
-    def backward(self) -> dict[str, Tensor]:
-        """Accumulates ∇L chunk by chunk (memory of one chunk); returns the unweighted block losses."""
+    def total(self, losses: Mapping[str, float]) -> float:
+        """L, from unweighted block losses where that is possible."""
+        if self.point_weights or self.transforms:
+            return float(self.residual().square().sum())
+        return sum(float(self.weights[n]) * v for n, v in losses.items())
+
+    def backward(self, names: Sequence[str] | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Accumulates ∇L chunk by chunk (memory of one chunk).
+
+        Args:
+            names: Blocks that count; None: all. Preconditioned blocks come together or not at all.
+
+        Returns:
+            L of these blocks, and their unweighted losses.
+        """
+        total = torch.zeros((), dtype=self.dtype, device=self.device)
+        found: dict[str, Tensor] = {}
+        wanted = {b.name for b in self.blocks} if names is None else set(names)
+        for block in self._plain():
+            if block.name not in wanted:
+                continue
+            square = torch.zeros_like(total)
+            for points, data, rows in self.pieces(block):
+                r = self.rows(block, points, data)
+                part = (self.factor(block, rows) * r).square().sum()
+                if part.requires_grad:
+                    part.backward()
+                total = total + part.detach()
+                square = square + r.detach().square().sum()
+            found[block.name] = square / self.row_count(block)
+        for transform in self.transforms:
+            if wanted & set(transform.blocks):
+                total = total + self._backward_through(transform, found)
+        return total, found
+
+    def _backward_through(self, transform: Transform, found: dict[str, Tensor]) -> Tensor:
+        blocks = self._blocks_of(transform)
+        with torch.no_grad():
+            raw = [torch.cat([self.rows(b, p, data) for p, data, _ in self.pieces(b)]) for b in blocks]
+            z = self._transformed(transform, torch.cat([r.reshape(-1) for r in raw]))
+            adjoint = 2 * self._transform_factor(transform, len(z)) * transform.transpose(z)
+        start = 0
+        for block, r in zip(blocks, raw, strict=True):
+            found[block.name] = r.square().sum() / self.row_count(block)
+            share = adjoint[start:start + r.numel()].view_as(r)
+            start += r.numel()
+            for points, data, rows in self.pieces(block):
+                part = (share[rows] * self.rows(block, points, data)).sum()
+                if part.requires_grad:
+                    part.backward()
+        return z.square().sum()
+
+    def gradients(self, groups: Sequence[Sequence[str]] | None = None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Gradients of the weighted losses of groups of blocks.
+
+        Args:
+            groups: Names of the blocks of each; None: every block by itself.
+
+        Returns:
+            L of every group, shape (m,); the gradients, shape (m, P), zero where a parameter is not touched; and
+            the unweighted losses by block. `.grad` of the parameters is left empty.
+        """
+        parameters = self.trainable
+        groups = [[b.name] for b in self.blocks] if groups is None else groups
+        totals, flat, found = [], [], {}
+        for names in groups:
+            for p in parameters:
+                p.grad = None
+            total, losses = self.backward(names)
+            found.update(losses)
+            totals.append(total)
+            flat.append(torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1)
+                                   for p in parameters]))
+        for p in parameters:
+            p.grad = None
+        return torch.stack(totals), torch.stack(flat), found
+
+    def magnitudes(self) -> dict[str, Tensor]:
+        """|r_n| at the current points, unweighted, shape (R,) by block: the norm over components."""
+        with torch.no_grad():
+            return {b.name: torch.cat([self.rows(b, p, data).norm(dim=1) for p, data, _ in self.pieces(b)])
+                    for b in self.blocks}
+
+    def traces(self, count: int | None = None) -> dict[str, Tensor]:
+        """κ_b = mean_n |∇_θ r_b,n|², the trace of the neural tangent kernel by block over its number of rows.
+
+        Args:
+            count: Rows that are used of each block, the first ones; None: all.
+        """
         found = {}
         for block in self.blocks:
-            total = torch.zeros((), dtype=self.dtype, device=self.device)
-            for points, data in self.chunks(block):
-                part = self.rows(block, points, data).square().sum() / self.row_count(block)
-                if part.requires_grad:
-                    (self.weights[block.name] * part).backward()
-                total = total + part.detach()
-            found[block.name] = total
+            total, seen = torch.zeros((), dtype=self.dtype, device=self.device), 0
+            for points, data, _ in self.pieces(block):
+                if count is not None and block.combine != "integral":
+                    points, data = points[:count - seen], {k: v[:count - seen] for k, v in data.items()}
+                values, J = self._linearizer.rows(block, points, data)
+                total, seen = total + J.square().sum(), seen + len(values)
+                if count is not None and seen >= count:
+                    break
+            found[block.name] = total / seen
         return found
 
     @property
@@ -180,102 +290,71 @@ class Objective(nn.Module):
         """Of the parameters."""
         return next(self.parameters()).device
 
-    def _factor(self, block: Block) -> float:
-        return sqrt(self.weights[block.name] / self.row_count(block))
+    def _blocks_of(self, transform: Transform) -> list[Block]:
+        return [b for name in transform.blocks for b in self.blocks if b.name == name]
+
+    def _plain(self) -> list[Block]:
+        """Blocks that no preconditioner takes."""
+        taken = {name for t in self.transforms for name in t.blocks}
+        return [b for b in self.blocks if b.name not in taken]
+
+    def _transform_factor(self, transform: Transform, size: int) -> float | Tensor:
+        return (self.weights[transform.blocks[0]] / size) ** 0.5
+
+    def _transformed(self, transform: Transform, r: Tensor) -> Tensor:
+        """√(λ / N) M r along the first axis."""
+        z = transform(r)
+        return self._transform_factor(transform, len(z)) * z
+
+    def _stack(self) -> Tensor:
+        """r, shape (R,), with graph if gradients are on."""
+        parts = [(self.factor(b, rows) * self.rows(b, p, data)).reshape(-1)
+                 for b in self._plain() for p, data, rows in self.pieces(b)]
+        for t in self.transforms:
+            raw = [self.rows(b, p, data).reshape(-1) for b in self._blocks_of(t) for p, data, _ in self.pieces(b)]
+            parts.append(self._transformed(t, torch.cat(raw)))
+        return torch.cat(parts)
 
     @torch.no_grad()
     def residual(self) -> Tensor:
-        """r, shape (R,), without graph."""
-        return torch.cat([self._factor(b) * self.rows(b, p, data).reshape(-1)
-                          for b in self.blocks for p, data in self.chunks(b)])
+        """r, shape (R,), without graph: blocks in their order, preconditioned ones last."""
+        return self._stack()
 
     def linearize(self) -> tuple[Tensor, Tensor]:
-        """r of shape (R,) and J = ∂r/∂θ of shape (R, P)."""
-        parameters = self.trainable
-        P = sum(p.numel() for p in parameters)
-        R = sum(self.row_count(b) * len(b.components) for b in self.blocks)
+        """r of shape (R,) and J = ∂r/∂θ of shape (R, P), rows as in `residual`."""
+        P = sum(p.numel() for p in self.trainable)
+        plain = self._plain()
+        R = sum(self.row_count(b) * len(b.components) for b in plain)
+        r, J = self._allocate(R, P)
+        row = 0
+        for block in plain:
+            for points, data, rows in self.pieces(block):
+                values, slope = self._linearizer.rows(block, points, data)
+                factor, n = self.factor(block, rows), values.numel()
+                r[row:row + n] = (factor * values).reshape(-1)
+                factor = factor[..., None] if isinstance(factor, Tensor) and factor.ndim else factor
+                torch.mul(slope, factor, out=J[row:row + n].view_as(slope))
+                row += n
+        for transform in self.transforms:
+            z, Z = self._linearized_through(transform, P)
+            r, J = torch.cat([r, z]), torch.cat([J, Z])
+        return r, J
+
+    def _linearized_through(self, transform: Transform, P: int) -> tuple[Tensor, Tensor]:
+        parts = [self._linearizer.rows(b, p, data) for b in self._blocks_of(transform)
+                 for p, data, _ in self.pieces(b)]
+        raw = torch.cat([v.reshape(-1) for v, _ in parts])
+        slope = torch.cat([J.reshape(-1, P) for _, J in parts])
+        return self._transformed(transform, raw), self._transformed(transform, slope)
+
+    def _allocate(self, R: int, P: int) -> tuple[Tensor, Tensor]:
         try:
-            J = torch.empty(R, P, dtype=self.dtype, device=self.device)
+            return (torch.empty(R, dtype=self.dtype, device=self.device),
+                    torch.empty(R, P, dtype=self.dtype, device=self.device))
         except RuntimeError as error:
             raise TrainingError(
                 f"the Jacobian of {R:,} residuals and {P:,} parameters needs {R * P * 8 / 2**30:.1f} GiB, which this "
                 "device does not have; use fewer points, a smaller field, or optimizer=lbfgs") from error
-        r = torch.empty(R, dtype=self.dtype, device=self.device)
-        row = 0
-        for block in self.blocks:
-            factor = self._factor(block)
-            for points, data in self.chunks(block):
-                values, slope = self._linearized_rows(block, points, data, parameters)
-                n = values.numel()
-                r[row:row + n] = factor * values.reshape(-1)
-                torch.mul(slope.reshape(n, P), factor, out=J[row:row + n])
-                row += n
-        return r, J
-
-    def _linearized_rows(self, block, points, data, parameters) -> tuple[Tensor, Tensor]:
-        f, J = self._linearized_values(block, points, data, parameters)
-        if block.combine == "difference":
-            g, G = self._linearized_values(block, self._partner(block, points), data, parameters)
-            return f - g, J - G
-        if block.combine == "integral":
-            return self._integrate(block, points, f) - block.target, self._integrate(block, points, J)
-        return f, J
-
-    def _linearized_values(self, block, points, data, parameters) -> tuple[Tensor, Tensor]:
-        if not self._taped:
-            values, J = self._vmapped(block, points, data)
-            if block.name not in self._verified:
-                with torch.enable_grad():
-                    self._verify(block, J, self.values(block, points, data), parameters)
-            return values, J
-        tape: list = []
-        copies: list = []
-        with torch.enable_grad():
-            values = self.values(block, points, data, tape, copies)
-            J = taped_jacobian(values, tape, parameters, copies)
-            if block.name not in self._verified and not self._verify(block, J, values, parameters):
-                return self._linearized_values(block, points, data, parameters)
-        return values.detach(), J
-
-    def _verify(self, block: Block, J: Tensor, values: Tensor, parameters: list[nn.Parameter]) -> bool:
-        """Compares a block's first Jacobian with a plain gradient; False if the tape missed some parameter.
-
-        Raises:
-            TrainingError: The field at a point depends on other points, so that there is no pointwise Jacobian.
-        """
-        if is_complete(J, values, parameters):
-            self._verified.add(block.name)
-            return True
-        if not self._taped:
-            raise TrainingError(
-                f"the Jacobian of condition {block.name!r} is not the sum of its points: the field at a point depends "
-                "on the others (batch normalisation, a mean?); use optimizer=adam or lbfgs, or a field without that")
-        log.warning("the field uses parameters outside `linear` and `scale`, which leave no record; its Jacobian "
-                    "is computed point by point instead, which takes longer")
-        self._taped = False
-        return False
-
-    def _vmapped(self, block, points, data) -> tuple[Tensor, Tensor]:
-        """Values and Jacobian of a field whose pass leaves no tape, point by point under `vmap`."""
-        extra = {"normals": points.normals, **{f"data:{k}": v for k, v in data.items()}}
-        names = [k for k, v in extra.items() if v is not None]
-        width = points.X.shape[1]
-        X = torch.cat([points.X, *[extra[k].reshape(len(points), -1) for k in names]], dim=1)
-
-        def pointwise(parameters, x):
-            one, offset, parts = Points(x[None, :width], points.names), width, {}
-            for k in names:
-                size = extra[k].reshape(len(points), -1).shape[1]
-                parts[k] = x[None, offset:offset + size]
-                offset += size
-            one = replace(one, normals=parts.get("normals"))
-            given = {k.split(":")[1]: v[:, 0] for k, v in parts.items() if k.startswith("data:")}
-            return torch.func.functional_call(_Values(self, block), {f"objective.{n}": p for n, p in
-                                                                    parameters.items()}, (one, given))[0]
-
-        J = vmapped_jacobian(pointwise, self, X)
-        with torch.no_grad():
-            return self.values(block, points, data).detach(), J
 
     def magnitude(self, block: Block):
         """|r| at any points of a block's region: the norm over components; for samplers and figures."""
@@ -294,7 +373,7 @@ class Objective(nn.Module):
         text, largest = "no residual", -1.0
         with torch.no_grad():
             for block in self.blocks:
-                for points, data in self.chunks(block):
+                for points, data, _ in self.pieces(block):
                     size = self.rows(block, points, data).norm(dim=1)
                     bad = ~torch.isfinite(size)
                     i = int(bad.float().argmax()) if bool(bad.any()) else int(size.argmax())
@@ -310,14 +389,3 @@ class Objective(nn.Module):
 def _has_compiler() -> bool:
     """Whether torch's inductor finds a C++ compiler."""
     return any(shutil.which(name) for name in (os.environ.get("CXX"), "g++", "clang++") if name)
-
-
-class _Values(nn.Module):
-    """`Objective.values` as a forward method, so that `functional_call` can replace the parameters."""
-
-    def __init__(self, objective: Objective, block: Block):
-        super().__init__()
-        self.objective, self.block = objective, block
-
-    def forward(self, points, data):
-        return self.objective.values(self.block, points, data, engine=PointwiseReverse())

@@ -13,9 +13,11 @@ from typing import Any
 
 import torch
 
+from ..balance import BALANCERS, build_balance
+from ..balance.build import balancer_names
 from ..errors import ProblemError, check_types, look_up, unknown_name
 from ..fields import NETWORKS, FieldOptions
-from ..optim import OPTIMIZERS, build_optimizer, optimizer_name
+from ..optim import OPTIMIZERS, build_optimizer, is_second_order, optimizer_name
 from ..optim.build import ALIASES
 from ..sampling import SAMPLERS
 
@@ -47,6 +49,7 @@ class Recipe:
         sampler: Name of the sampler of regions; fixed points and integrals keep theirs.
         points: Interior points.
         boundary_points: Points of each other condition; None: a quarter of `points`.
+        balance: "fixed", or names of balancers joined by "+", e.g. "grad-norm", "causal+config".
         constraints: "auto", "hard" or "soft"; see `problem/hard.py`.
         steps, time: Budget in steps or seconds, whichever ends first; None: no limit of that kind.
         batch: Points per first-order step, drawn from the current points; None: all.
@@ -65,6 +68,7 @@ class Recipe:
     sampler: str = "rad"
     points: int = 2000
     boundary_points: int | None = None
+    balance: str = "fixed"
     constraints: str = "auto"
     steps: int | None = None
     time: float | None = None
@@ -101,6 +105,7 @@ class Recipe:
             raise ProblemError(f"report={self.report} must be a number of seconds")
         _check_parts(self.options)
         sampler_options(self)
+        _check_balance(self)
         self.field_options()
         given = {optimizer_name(part) for part in self.options if part in OPTIMIZERS or part in ALIASES}
         for name in given.union(plan.optimizer for plan in self.stages()):
@@ -128,7 +133,7 @@ class Recipe:
             elif self.time is not None:
                 last = None
             else:
-                last = SECOND_ORDER_STEPS if plans[-1].optimizer in ("gauss-newton", "lbfgs") else FIRST_ORDER_STEPS
+                last = SECOND_ORDER_STEPS if is_second_order(plans[-1].optimizer) else FIRST_ORDER_STEPS
             plans[-1] = replace(plans[-1], steps=last)
         return tuple(plans)
 
@@ -139,6 +144,22 @@ class Recipe:
     def as_dict(self) -> dict:
         """Plain data for config.json."""
         return {**asdict(self), "options": {k: dict(v) for k, v in self.options.items()}}
+
+
+def _check_balance(recipe: Recipe) -> None:
+    """Balancers must exist, take their options, and make sense with every stage and the sampler."""
+    build_balance(recipe.balance, recipe.options)
+    every = SAMPLERS[recipe.sampler](**sampler_options(recipe)).every
+    for name in balancer_names(recipe.balance):
+        part = BALANCERS[name]
+        for plan in recipe.stages():
+            if part.second_order == "refused" and is_second_order(plan.optimizer):
+                raise ProblemError(
+                    f"balance={name} replaces the gradient by another direction, which {plan.optimizer} with its line "
+                    "search or least squares cannot use; take it with adam or another first-order optimizer")
+        if getattr(part, "fixed_points", False) and every:
+            raise ProblemError(f"balance={name} keeps a weight for every point, and sampler={recipe.sampler} replaces "
+                               f"points every {every} steps; set sampler.every=0")
 
 
 def _check_device(device: str) -> None:
@@ -214,10 +235,12 @@ def _check_parts(options: Mapping[str, Mapping]) -> None:
             continue
         if part in SAMPLERS:
             kind, valid = "sampler", _arguments(SAMPLERS[part])
+        elif part in BALANCERS:
+            kind, valid = "balancer", _arguments(BALANCERS[part])
         elif part in OPTIMIZERS or part in ALIASES:
             kind, valid = "optimizer", _arguments(OPTIMIZERS[optimizer_name(part)])
         else:
-            names = ["model", "sampler", *SAMPLERS, *OPTIMIZERS, *ALIASES]
+            names = ["model", "sampler", *SAMPLERS, *OPTIMIZERS, *ALIASES, *BALANCERS]
             raise ProblemError(unknown_name("part in a dotted option", part, names))
         for name in entries:
             if name not in valid:

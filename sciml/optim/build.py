@@ -25,6 +25,24 @@ LEARNING_RATES = {"adam": 1e-3, "adamw": 1e-3, "nadam": 1e-3, "radam": 1e-3, "ad
                   "rmsprop": 1e-3, "muon": 1e-3}
 
 
+def needs(name: str) -> str:
+    """What a step of an optimizer takes, its class attribute `needs`.
+
+    | needs | `step` is called with | methods |
+    |---|---|---|
+    | "gradient" | nothing; gradients lie in `.grad` | first order (torch's own have no attribute) |
+    | "gradients" | a function from the number of a loss to it and its gradient, and how many there are | MultiAdam |
+    | "closure" | a loss closure on fixed points | quasi-Newton; has `stuck` and `forget` |
+    | "residual" | `linearize` and `residual` | Gauss–Newton; has `refused` and `extras` |
+    """
+    return getattr(OPTIMIZERS[optimizer_name(name)], "needs", "gradient")
+
+
+def is_second_order(name: str) -> bool:
+    """Whether a method needs points and weights that stand still within a step and between steps."""
+    return needs(name) in ("closure", "residual")
+
+
 def optimizer_name(name: str) -> str:
     """Canonical name of an optimizer.
 

@@ -49,6 +49,8 @@ class GaussNewton(torch.optim.Optimizer):
         Memory is 8 (R P + 2 P²) bytes for R residuals and P parameters in float64.
     """
 
+    needs = "residual"
+
     def __init__(self, params, damping: float = 1e-2, lower: float = 3.0, raise_: float = 2.0,
                  smallest: float = 1e-16, largest: float = 1e8, tries: int = 20, acceleration: float = 0.75,
                  difference: float = 0.1):
@@ -69,6 +71,10 @@ class GaussNewton(torch.optim.Optimizer):
     def damping(self) -> float:
         """The current μ."""
         return self.param_groups[0]["damping"]
+
+    def extras(self) -> dict[str, float]:
+        """Numbers for reports."""
+        return {"damping": self.damping}
 
     @torch.no_grad()
     def step(self, linearize: Callable[[], tuple[Tensor, Tensor]],  # type: ignore[override]  # residuals, no loss

@@ -25,6 +25,8 @@ class LBFGS(torch.optim.LBFGS):
         "fail" is by Xu et al. (2025), arXiv:2505.10949.
     """
 
+    needs = "closure"
+
     def __init__(self, params, history_size: int = 100, max_iter: int = 20):
         super().__init__(params, lr=1.0, max_iter=max_iter, max_eval=max_iter * 2, tolerance_grad=0.0,
                          tolerance_change=0.0, history_size=history_size, line_search_fn="strong_wolfe")

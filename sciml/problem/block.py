@@ -33,6 +33,7 @@ class Block:
         weight: λ, a factor on the mean square of the block.
         count: Number of points asked for by the user; None: the recipe's.
         hard: What a field must satisfy to make this block vanish identically, see `HardData`.
+        kind: Of its condition: "equation" for what must hold inside, else "initial", "dirichlet", ….
     """
 
     name: str
@@ -47,6 +48,7 @@ class Block:
     weight: float = 1.0
     count: int | None = None
     hard: tuple[HardData, ...] = ()
+    kind: str = "condition"
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,8 @@ class Condition(ABC):
             if not alone.uses("unknown") and not alone.uses("parameter"):
                 what = f"condition {name!r}" + ("" if part == name else f": component {part!r}")
                 raise ProblemError(f"{what} does not contain any unknown; nothing can make it vanish")
-        return Block(name, program.names, program, region, weight=self.weight, count=self.count, **options)
+        kind = "boundary" if self.kind == "equation" and isinstance(region, Region) else self.kind
+        return Block(name, program.names, program, region, weight=self.weight, count=self.count, kind=kind, **options)
 
 
 def faces_of(on) -> tuple:

@@ -2,7 +2,7 @@
 
 | driver | takes | points within a step |
 |---|---|---|
-| `FirstOrder` | gradients, chunk by chunk, with a learning-rate schedule | a random batch, or all |
+| `FirstOrder` | gradients, chunk by chunk or by loss, with a learning-rate schedule | a random batch, or all |
 | `QuasiNewton` | a deterministic loss closure (L-BFGS) | fixed |
 | `LeastSquares` | residual vector and Jacobian (Gauss–Newton) | fixed |
 """
@@ -12,13 +12,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from math import cos, pi
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
+from ..balance import Balance
+from ..balance.balance import grouped
 from ..errors import NonFiniteError
-from ..objective import Objective
-from ..optim import LBFGS, GaussNewton, build_optimizer
+from ..objective import Objective, Recipe
+from ..objective.recipe import optimizer_options
+from ..optim import build_optimizer, needs
 
 
 class Driver(ABC):
@@ -29,6 +33,8 @@ class Driver(ABC):
         name: The optimizer's.
         options: Of its constructor.
     """
+
+    first_order = False
 
     def __init__(self, objective: Objective, name: str, options: Mapping[str, object]):
         self.objective = objective
@@ -42,8 +48,7 @@ class Driver(ABC):
     def gradient(self) -> Tensor:
         """Leaves ∇L in the parameters and returns L."""
         self.optimizer.zero_grad(set_to_none=True)
-        losses = self.objective.backward()
-        return torch.stack([self.objective.weights[n] * v for n, v in losses.items()]).sum()
+        return self.objective.backward()[0]
 
     def demand_finite(self, loss: Tensor, norm: Tensor | None = None) -> None:
         """Raises a `NonFiniteError` before numbers that are not finite reach the parameters."""
@@ -78,16 +83,18 @@ class FirstOrder(Driver):
     """Gradient methods: Adam and all of torch's other optimizers.
 
     Args:
-        schedule: "constant", "cosine" (to 1 % of the rate) or "exponential" (to 1 %).
-        clip: Largest gradient norm, or None.
-        batch: Points per step and condition, or None for all.
+        recipe: Its `schedule` ("constant", "cosine" to 1 % of the rate, or "exponential" to 1 %), `clip` (largest
+            gradient norm, or None) and `batch` (points per step and condition, or None for all).
+        balance: Its surgery makes the direction of several gradients, and its weights of points draw the batches.
         generator: For the batches.
     """
 
-    def __init__(self, objective, name, options, schedule: str, clip: float | None, batch: int | None,
-                 generator: Generator):
+    first_order = True
+
+    def __init__(self, objective, name, options, recipe: Recipe, balance: Balance, generator: Generator):
         super().__init__(objective, name, options)
-        self.schedule, self.clip, self.batch, self.generator = schedule, clip, batch, generator
+        self.schedule, self.clip, self.batch = recipe.schedule, recipe.clip, recipe.batch
+        self.balance, self.generator = balance, generator
         self.rates = [g["lr"] if "lr" in g else None for g in self.optimizer.param_groups]
 
     def factor(self, progress: float) -> float:
@@ -102,7 +109,8 @@ class FirstOrder(Driver):
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             if rate is not None:
                 group["lr"] = rate * self.factor(progress)
-        everything = self.objective.points, self.objective.data
+        objective = self.objective
+        everything = objective.points, objective.data, objective.point_weights
         try:
             if self.batch is not None:
                 self._take_batch(self.batch)
@@ -112,19 +120,42 @@ class FirstOrder(Driver):
             if self.objective.device.type == "cpu":          # elsewhere this would wait for the device at every step
                 self.demand_finite(loss, norm)
         finally:
-            self.objective.points, self.objective.data = everything
+            objective.points, objective.data, objective.point_weights = everything
         self.optimizer.step()
         return loss
 
+    def gradient(self):
+        surgery = self.balance.surgery
+        if surgery is None:
+            return super().gradient()
+        self.optimizer.zero_grad(set_to_none=True)
+        losses, G, _ = self.objective.gradients(grouped(self.objective.blocks, surgery.groups))
+        direction, start = surgery.aggregate(G, self.generator), 0
+        for p in self.objective.trainable:
+            p.grad = direction[start:start + p.numel()].view_as(p).clone()
+            start += p.numel()
+        return losses.sum()
+
     def _take_batch(self, batch: int) -> None:
-        points, data = dict(self.objective.points), dict(self.objective.data)
-        for block in self.objective.blocks:
-            have = points[block.name]
-            if block.combine != "integral" and len(have) > batch:
-                index = torch.randint(len(have), (batch,), generator=self.generator, device=self.generator.device)
-                points[block.name] = have[index]
-                data[block.name] = {k: v[index] for k, v in data.get(block.name, {}).items()}
-        self.objective.points, self.objective.data = points, data
+        objective = self.objective
+        points, data, weights = dict(objective.points), dict(objective.data), dict(objective.point_weights)
+        for block in objective.blocks:
+            have, name = points[block.name], block.name
+            if block.combine == "integral" or len(have) <= batch:
+                continue
+            index = self._draw(len(have), batch, name)
+            points[name] = have[index]
+            data[name] = {k: v[index] for k, v in data.get(name, {}).items()}
+            if name in weights:
+                weights[name] = weights[name][index]
+        objective.points, objective.data, objective.point_weights = points, data, weights
+
+    def _draw(self, N: int, batch: int, name: str) -> Tensor:
+        """Positions of a batch: uniform with replacement, or by the density of the balance's weights of points."""
+        density = None if self.balance.points is None else self.balance.points.density(name)
+        if density is None:
+            return torch.randint(N, (batch,), generator=self.generator, device=self.generator.device)
+        return torch.multinomial(density, batch, replacement=True, generator=self.generator)
 
     def extras(self):
         rate = self.optimizer.param_groups[0].get("lr")
@@ -132,9 +163,9 @@ class FirstOrder(Driver):
 
 
 class QuasiNewton(Driver):
-    """L-BFGS on fixed points between redraws; one step is up to 20 of its iterations."""
+    """Quasi-Newton methods on fixed points between redraws; one step is up to `max_iter` iterations."""
 
-    optimizer: LBFGS
+    optimizer: Any
 
     def step(self, progress):
         first = True
@@ -154,15 +185,15 @@ class QuasiNewton(Driver):
 
     def trouble(self):
         if self.optimizer.stuck:
-            return ("L-BFGS moves nothing even along steepest descent: the loss is at the limit of the precision of "
-                    f"{str(self.objective.dtype).removeprefix('torch.')}")
+            return (f"{self.name} moves nothing even along steepest descent: the loss is at the limit of the precision "
+                    f"of {str(self.objective.dtype).removeprefix('torch.')}")
         return ""
 
 
 class LeastSquares(Driver):
-    """Gauss–Newton on the residual vector."""
+    """Gauss–Newton and its kin on the residual vector."""
 
-    optimizer: GaussNewton
+    optimizer: Any
 
     def step(self, progress):
         objective = self.objective
@@ -171,18 +202,19 @@ class LeastSquares(Driver):
 
     def trouble(self):
         if self.optimizer.refused >= 3:
-            return "gauss-newton found no step that lowers the loss: it is at the limit of the precision"
+            return f"{self.name} found no step that lowers the loss: it is at the limit of the precision"
         return ""
 
     def extras(self):
-        return {"damping": self.optimizer.damping}
+        return self.optimizer.extras()
 
 
-def build_driver(objective: Objective, name: str, options: Mapping[str, object], schedule: str, clip: float | None,
-                 batch: int | None, generator: Generator) -> Driver:
+def build_driver(objective: Objective, name: str, recipe: Recipe, balance: Balance, generator: Generator) -> Driver:
     """The driver that fits an optimizer."""
-    if name == "gauss-newton":
+    options = optimizer_options(recipe, name)
+    kind = needs(name)
+    if kind == "residual":
         return LeastSquares(objective, name, options)
-    if name == "lbfgs":
+    if kind == "closure":
         return QuasiNewton(objective, name, options)
-    return FirstOrder(objective, name, options, schedule, clip, batch, generator)
+    return FirstOrder(objective, name, options, recipe, balance, generator)

@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..balance import build_balance
 from ..errors import NonFiniteError, ProblemError, TrainingError
 from ..metrics import errors
 from ..objective import DTYPES, Recipe, build_objective, place_points, point_count
 from ..objective.diagnose import culprit
-from ..objective.recipe import StagePlan, optimizer_options, sampler_options
+from ..objective.recipe import StagePlan, sampler_options
 from ..points import Points
 from ..problem import Problem
 from ..sampling import SAMPLERS, Sampler
@@ -81,6 +82,7 @@ class Training:
             if not isinstance(b.region, Points)}
         self._draw_first()
         self.stages = recipe.stages()
+        self.balance = build_balance(recipe.balance, recipe.options)
         self.stage, self.step, self.stage_step = 0, 0, 0
         for plan in self.stages[1:]:                     # a later stage's mistakes must show now, not then
             self._driver_of(plan)
@@ -104,8 +106,7 @@ class Training:
         return self._driver_of(self.stages[self.stage])
 
     def _driver_of(self, plan: StagePlan) -> Driver:
-        return build_driver(self.objective, plan.optimizer, optimizer_options(self.recipe, plan.optimizer),
-                            self.recipe.schedule, self.recipe.clip, self.recipe.batch, self.generator)
+        return build_driver(self.objective, plan.optimizer, self.recipe, self.balance, self.generator)
 
     def _progress(self) -> float:
         """Share of the current stage's budget that is used."""
@@ -118,7 +119,7 @@ class Training:
         return min((self.seconds - self.stage_start) / left, 1.0)
 
     def _redraw(self) -> None:
-        changed = False
+        changed = self.stage_step == 0
         for b in self.objective.blocks:
             sampler = self.samplers.get(b.name)
             if sampler is not None and sampler.every and self.step and self.step % sampler.every == 0:
@@ -128,6 +129,7 @@ class Training:
                 changed = True
         if changed:
             self.driver.redrawn()
+        self.balance.update(self.objective, self.step, self.driver.first_order, changed)
 
     def _magnitude(self, block) -> Callable[[Points], torch.Tensor]:
         evaluate = self.objective.magnitude(block)
@@ -220,7 +222,7 @@ class Training:
         """Where the run stands now."""
         with torch.no_grad():
             losses = {n: float(v) for n, v in self.objective.losses().items()}
-        loss = sum(self.objective.weights[n] * v for n, v in losses.items())
+        loss = self.objective.total(losses)
         found = {}
         if self.truth.values:
             prediction = self.predict()
@@ -238,7 +240,8 @@ class Training:
             "step": self.step, "stage": self.stage, "stage_step": self.stage_step, "seconds": self.seconds,
             "stage_start": self.stage_start, "optimizer": self.stages[self.stage].optimizer,
             "objective": self.objective.state_dict(), "points": points, "driver": self.driver.state_dict(),
-            "generator": self.generator.get_state(),
+            "generator": self.generator.get_state(), "balance": self.balance.state_dict(),
+            "weights": {"blocks": self.objective.weights, "points": self.objective.point_weights},
         })
 
     def load_state_dict(self, state: Mapping) -> None:
@@ -253,3 +256,6 @@ class Training:
         self.driver = self._driver()
         self.driver.load_state_dict(deepcopy(state["driver"]))      # torch's optimizers keep the tensors they are given
         self.generator.set_state(state["generator"].cpu())
+        self.balance.load_state_dict(deepcopy(state["balance"]))
+        self.objective.weights = dict(state["weights"]["blocks"])
+        self.objective.point_weights = dict(state["weights"]["points"])

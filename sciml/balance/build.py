@@ -1,0 +1,59 @@
+"""Balancers by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+
+from ..errors import ProblemError, unknown_name
+from .balance import Balance, BlockWeights, Part, PointWeights, Surgery
+from .config import ConFIG
+from .grad_norm import GradNorm
+
+BALANCERS: dict[str, type[Part]] = {"grad-norm": GradNorm, "config": ConFIG}
+_KINDS = {BlockWeights: "weights of conditions", PointWeights: "weights of points", Surgery: "surgery on gradients"}
+
+
+def balancer_names(balance: str) -> list[str]:
+    """Names of the parts of `balance="a+b"`; none for "fixed".
+
+    Raises:
+        ProblemError: A part does not exist, comes twice, or there are two of a kind.
+    """
+    names = [part.strip().lower() for part in balance.split("+")]
+    if names == ["fixed"]:
+        return []
+    for name in names:
+        if name not in BALANCERS:
+            raise ProblemError(unknown_name("balancer", name, ["fixed", *BALANCERS]))
+    for kind, what in _KINDS.items():
+        same = [name for name in names if issubclass(BALANCERS[name], kind)]
+        if len(same) > 1:
+            raise ProblemError(f"balance={balance!r} has {same[0]} and {same[1]}, both {what}; name one of them")
+    return names
+
+
+def build_balance(balance: str, options: Mapping[str, Mapping[str, object]]) -> Balance:
+    """The balance of a recipe.
+
+    Args:
+        balance: Names joined by "+", or "fixed".
+        options: Keyword arguments by name of the part.
+
+    Raises:
+        ProblemError: Unknown name or option, or a value that a part does not take.
+    """
+    parts = {}
+    for name in balancer_names(balance):
+        cls, given = BALANCERS[name], options.get(name, {})
+        valid = [p for p in inspect.signature(cls).parameters]
+        for option in given:
+            if option not in valid:
+                raise ProblemError(unknown_name(f"option of balancer {name}", option, valid))
+        try:
+            parts[name] = cls(**given)
+        except ProblemError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise ProblemError(f"balancer {name}: {error}") from error
+    return Balance(parts)

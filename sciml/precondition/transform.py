@@ -1,0 +1,67 @@
+"""A linear map of residual rows."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+
+class Transform(ABC):
+    """z = M r for the stacked rows of some blocks; M injective keeps the zero set of r.
+
+    Rows come block by block in the order of `blocks`, each block's (R, K) row-major. M acts along the first axis,
+    so that it takes residuals (R,) and Jacobians (R, P) alike; it is linear and knows its transpose.
+
+    Args:
+        blocks: Names of the blocks whose rows are taken.
+    """
+
+    def __init__(self, blocks: tuple[str, ...]):
+        self.blocks = tuple(blocks)
+
+    @abstractmethod
+    def apply(self, r: Tensor) -> Tensor:
+        """M r without graph, shape (R′, …) from (R, …)."""
+
+    @abstractmethod
+    def transpose(self, z: Tensor) -> Tensor:
+        """Mᵀ z without graph, shape (R, …) from (R′, …)."""
+
+    def __call__(self, r: Tensor) -> Tensor:
+        """M r, differentiable."""
+        return _Linear.apply(r, self) if r.requires_grad else self.apply(r)
+
+    def state_dict(self) -> dict:
+        """What resume needs."""
+        return {}
+
+    def load_state_dict(self, state: dict) -> None:  # noqa: B027  most transforms hold nothing that changes
+        """Restores `state_dict`."""
+
+
+class _Linear(torch.autograd.Function):
+    """z = M r; r̄ = Mᵀ z̄, itself differentiable."""
+
+    @staticmethod
+    def forward(ctx, r, transform):
+        ctx.transform = transform
+        return transform.apply(r)
+
+    @staticmethod
+    def backward(ctx, adjoint):
+        return _Transposed.apply(adjoint, ctx.transform), None
+
+
+class _Transposed(torch.autograd.Function):
+    """r̄ = Mᵀ z̄ with its own derivative, M."""
+
+    @staticmethod
+    def forward(ctx, adjoint, transform):
+        ctx.transform = transform
+        return transform.transpose(adjoint)
+
+    @staticmethod
+    def backward(ctx, second):
+        return ctx.transform.apply(second), None
