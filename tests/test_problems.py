@@ -149,7 +149,7 @@ def test_every_problem_file_is_short_and_documented_and_has_a_reference_and_a_re
     assert lines[0].endswith(".") and not lines[1].strip() and "=" in lines[2]
     assert "Reference" in problem.source.doc
     assert problem.reference is not None and problem.title
-    assert {"optimizer", "model", "points", "time"} <= set(problem.defaults)
+    assert {"model", "points", "time"} <= set(problem.defaults)
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
