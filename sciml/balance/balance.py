@@ -1,9 +1,10 @@
 """What balancers are: weights of blocks, weights of points, and surgery on gradients.
 
     L(θ) = Σ_b λ_b mean_n |w_b,n r_b,n|²         λ_b by `BlockWeights`, w_b,n by `PointWeights`
-    g = aggregate(∇L_1, …, ∇L_m)                 by `Surgery`
+    g = aggregate(∇L_1, …, ∇L_m)                 by `Surgery`, in the place of the gradient
+    Δθ ← project(Δθ, ∇L_1, …, ∇L_m)              by `Projection`, after the optimizer
 
-A recipe names one or several of different kinds, joined by "+": `balance="causal+grad-norm"`, `"grad-norm+config"`.
+A recipe names one or several of different kinds, joined by "+": `balance="causal+grad-norm"`, `"grad-norm+config+gua"`.
 Weights are constants in every gradient.
 """
 
@@ -16,8 +17,11 @@ from typing import Any, Protocol
 import torch
 from torch import Generator, Tensor
 
+from ..errors import look_up
 from ..points import Points
 from ..problem import Block
+
+GROUPS = ("each", "kind")
 
 
 class View(Protocol):
@@ -114,22 +118,84 @@ class Surgery(Part):
     """
 
     second_order = "refused"
+    waits = False        # whether `aggregate` reads numbers on the host for more than two losses
 
     def __init__(self, groups: str = "each"):
+        look_up("groups", groups, dict.fromkeys(GROUPS))
         self.groups = groups
+        self.fallbacks: Tensor | None = None
 
     @abstractmethod
     def aggregate(self, gradients: Tensor, generator: Generator | None = None) -> Tensor:
-        """The direction g, shape (P,), that takes the place of the gradient, from shape (m, P)."""
+        """The direction g, shape (P,), that takes the place of the gradient, from shape (m, P).
+
+        Zero says that no direction lowers all losses: the step is skipped.
+        """
+
+    def check(self, names: Sequence[str]) -> None:  # noqa: B027  most surgery takes any losses
+        """Refuses losses, by their names, that do not fit the options."""
+
+    def count(self, happened: Tensor) -> None:
+        """Counts the steps in which the formula failed, without waiting for the device."""
+        self.fallbacks = happened.long() if self.fallbacks is None else self.fallbacks + happened
+
+    def state_dict(self):
+        return {"fallbacks": 0 if self.fallbacks is None else int(self.fallbacks)}
+
+    def load_state_dict(self, state):
+        self.fallbacks = torch.tensor(state["fallbacks"]) if state["fallbacks"] else None
 
 
-def grouped(blocks: Sequence[Block], groups: str) -> list[list[str]]:
-    """Names of the blocks of every loss; one group if there is nothing to divide."""
+class Projection(Part):
+    """The update that an optimizer has made, moved to one that conflicts with no gradient.
+
+    Args:
+        groups: "each": a loss for every condition; "kind": equations against all other conditions.
+    """
+
+    second_order = "refused"
+
+    def __init__(self, groups: str = "each"):
+        look_up("groups", groups, dict.fromkeys(GROUPS))
+        self.groups = groups
+
+    @abstractmethod
+    def apply(self, optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor], before: Tensor,
+              gradients: Tensor) -> Tensor:
+        """Replaces the parameters, and moments of the optimizer, after its step.
+
+        Args:
+            optimizer: Just after its step.
+            parameters: In the order of the gradients' columns.
+            before: Their values before the step, shape (P,).
+            gradients: (m, P).
+
+        Returns:
+            θ before − θ after, as projected, shape (P,).
+        """
+
+
+def grouped(blocks: Sequence[Block], groups: str, together: Sequence[Sequence[str]] = ()) -> list[list[str]]:
+    """Names of the blocks of every loss; one group if there is nothing to divide.
+
+    Args:
+        blocks: All.
+        groups: "each": a loss for every condition; "kind": equations against all other conditions.
+        together: Sets of blocks that must share a loss, such as those of a preconditioner.
+    """
     if groups == "each":
-        return [[b.name] for b in blocks]
-    inside = [b.name for b in blocks if b.kind == "equation"]
-    rest = [b.name for b in blocks if b.kind != "equation"]
-    return [names for names in (inside, rest) if names]
+        found = [[b.name] for b in blocks]
+    else:
+        inside = [b.name for b in blocks if b.kind == "equation"]
+        rest = [b.name for b in blocks if b.kind != "equation"]
+        found = [names for names in (inside, rest) if names]
+    for names in together:
+        joined = [group for group in found if set(group) & set(names)]
+        if len(joined) > 1:
+            at = found.index(joined[0])
+            found = [group for group in found if group not in joined]
+            found.insert(at, [name for group in joined for name in group])
+    return found
 
 
 class Balance:
@@ -149,6 +215,11 @@ class Balance:
     def surgery(self) -> Surgery | None:
         """What makes one direction of several gradients."""
         return self._first(Surgery)
+
+    @property
+    def projection(self) -> Projection | None:
+        """What moves updates so that they conflict with no gradient."""
+        return self._first(Projection)
 
     @property
     def points(self) -> PointWeights | None:

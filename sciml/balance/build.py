@@ -6,12 +6,17 @@ import inspect
 from collections.abc import Mapping
 
 from ..errors import ProblemError, unknown_name
-from .balance import Balance, BlockWeights, Part, PointWeights, Surgery
+from .balance import Balance, BlockWeights, Part, PointWeights, Projection, Surgery
 from .config import ConFIG
 from .grad_norm import GradNorm
+from .gua import GUA
+from .imtl_g import ImtlG
+from .pcgrad import PCGrad
 
-BALANCERS: dict[str, type[Part]] = {"grad-norm": GradNorm, "config": ConFIG}
-_KINDS = {BlockWeights: "weights of conditions", PointWeights: "weights of points", Surgery: "surgery on gradients"}
+BALANCERS: dict[str, type[Part]] = {
+    "grad-norm": GradNorm, "config": ConFIG, "pcgrad": PCGrad, "imtl-g": ImtlG, "gua": GUA}
+_KINDS = {BlockWeights: "weights of conditions", PointWeights: "weights of points", Surgery: "surgery on gradients",
+          Projection: "projections of the update"}
 
 
 def balancer_names(balance: str) -> list[str]:

@@ -12,9 +12,13 @@ from torch import Tensor
 from ..errors import ProblemError, unknown_name
 from .gauss_newton import GaussNewton
 from .lbfgs import LBFGS
+from .m_config import MConFIG
+from .multiadam import MultiAdam
 
-OWN: dict[str, type[torch.optim.Optimizer]] = {"gauss-newton": GaussNewton, "lbfgs": LBFGS}
-ALIASES = {"levenberg-marquardt": "gauss-newton", "lm": "gauss-newton", "gn": "gauss-newton", "l-bfgs": "lbfgs"}
+OWN: dict[str, type[torch.optim.Optimizer]] = {
+    "gauss-newton": GaussNewton, "lbfgs": LBFGS, "multiadam": MultiAdam, "m-config": MConFIG}
+ALIASES = {"levenberg-marquardt": "gauss-newton", "lm": "gauss-newton", "gn": "gauss-newton", "l-bfgs": "lbfgs",
+           "multi-adam": "multiadam", "mconfig": "m-config"}
 _UNFIT = {"Optimizer", "LBFGS", "SparseAdam"}
 TORCH: dict[str, type[torch.optim.Optimizer]] = {
     name.lower(): cls for name, cls in vars(torch.optim).items()
@@ -31,7 +35,7 @@ def needs(name: str) -> str:
     | needs | `step` is called with | methods |
     |---|---|---|
     | "gradient" | nothing; gradients lie in `.grad` | first order (torch's own have no attribute) |
-    | "gradients" | a function from the number of a loss to it and its gradient, and how many there are | MultiAdam |
+    | "gradients" | a function from a loss's number to it and its gradient, and the count | has `groups` (MultiAdam) |
     | "closure" | a loss closure on fixed points | quasi-Newton; has `stuck` and `forget` |
     | "residual" | `linearize` and `residual` | Gauss–Newton; has `refused` and `extras` |
     """
