@@ -10,10 +10,13 @@ import torch
 from torch import Tensor
 
 from ..errors import ProblemError, unknown_name
+from .broyden import BFGS, SSBFGS, SSBroyden
 from .gauss_newton import GaussNewton
 from .lbfgs import LBFGS
+from .soap import SOAP
 
-OWN: dict[str, type[torch.optim.Optimizer]] = {"gauss-newton": GaussNewton, "lbfgs": LBFGS}
+OWN: dict[str, type[torch.optim.Optimizer]] = {
+    "gauss-newton": GaussNewton, "lbfgs": LBFGS, "bfgs": BFGS, "ssbfgs": SSBFGS, "ssbroyden": SSBroyden, "soap": SOAP}
 ALIASES = {"levenberg-marquardt": "gauss-newton", "lm": "gauss-newton", "gn": "gauss-newton", "l-bfgs": "lbfgs"}
 _UNFIT = {"Optimizer", "LBFGS", "SparseAdam"}
 TORCH: dict[str, type[torch.optim.Optimizer]] = {
@@ -32,7 +35,7 @@ def needs(name: str) -> str:
     |---|---|---|
     | "gradient" | nothing; gradients lie in `.grad` | first order (torch's own have no attribute) |
     | "gradients" | a function from the number of a loss to it and its gradient, and how many there are | MultiAdam |
-    | "closure" | a loss closure on fixed points | quasi-Newton; has `stuck` and `forget` |
+    | "closure" | a loss closure on fixed points | quasi-Newton; has `stuck`, `forget` and `evaluated` |
     | "residual" | `linearize` and `residual` | Gauss–Newton; has `refused` and `extras` |
     """
     return getattr(OPTIMIZERS[optimizer_name(name)], "needs", "gradient")

@@ -3,7 +3,7 @@
 | driver | takes | points within a step |
 |---|---|---|
 | `FirstOrder` | gradients, chunk by chunk or by loss, with a learning-rate schedule | a random batch, or all |
-| `QuasiNewton` | a deterministic loss closure (L-BFGS) | fixed |
+| `QuasiNewton` | a deterministic loss closure (L-BFGS, BFGS, SSBroyden) | fixed |
 | `LeastSquares` | residual vector and Jacobian (Gauss–Newton) | fixed |
 """
 
@@ -168,7 +168,7 @@ class QuasiNewton(Driver):
     optimizer: Any
 
     def step(self, progress):
-        first = True
+        first = not self.optimizer.evaluated
 
         def closure() -> Tensor:
             nonlocal first
