@@ -283,7 +283,7 @@ def test_everything_stays_in_float32_and_independent_of_the_default_dtype(name):
 
 
 def test_a_scaled_identity_follows_the_curvature_of_the_first_pair():
-    for cls, expected in [(BFGS, None), (SSBroyden, None)]:
+    for cls in (BFGS, SSBroyden):
         x = torch.nn.Parameter(random(5))
         optimizer = cls([x], max_iter=1, initial_scaling=True)
         minimise(optimizer, lambda x=x: 50 * x.square().sum(), 1)

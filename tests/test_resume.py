@@ -28,6 +28,8 @@ RECIPES = {
     "l-bfgs with redraws": {"optimizer": "lbfgs", "lbfgs.max_iter": 6, "sampler": "rad", "rad.every": 5},
     "ssbroyden with redraws": {"optimizer": "ssbroyden", "ssbroyden.max_iter": 3, "sampler": "rad", "rad.every": 5},
     "soap in the middle of a cycle": {"optimizer": "soap", "soap.frequency": 5, "batch": 20},
+    "adam, then newton-cg with redraws": {"optimizer": "adam:4,nncg", "nncg.refresh": 3, "nncg.rank": 10,
+                                          "rad.every": 3},
     "adam, then gauss-newton": {"optimizer": "adam:6,gauss-newton", "rad.every": 4},
     "adam with weights and surgery": {"optimizer": "adam", "balance": "grad-norm+config", "constraints": "soft",
                                       "grad-norm.every": 3, "grad-norm.first": 2},

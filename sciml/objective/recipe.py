@@ -17,7 +17,7 @@ from ..balance import BALANCERS, build_balance
 from ..balance.build import balancer_names
 from ..errors import ProblemError, check_types, look_up, unknown_name
 from ..fields import NETWORKS, FieldOptions
-from ..optim import OPTIMIZERS, build_optimizer, is_second_order, optimizer_name
+from ..optim import OPTIMIZERS, build_optimizer, is_second_order, needs, optimizer_name
 from ..optim.build import ALIASES
 from ..sampling import SAMPLERS
 
@@ -110,6 +110,7 @@ class Recipe:
         given = {optimizer_name(part) for part in self.options if part in OPTIMIZERS or part in ALIASES}
         for name in given.union(plan.optimizer for plan in self.stages()):
             _check_optimizer(name, optimizer_options(self, name))
+        _check_stages(self)
         _check_device(self.device)
 
     def stages(self) -> tuple[StagePlan, ...]:
@@ -160,6 +161,18 @@ def _check_balance(recipe: Recipe) -> None:
         if getattr(part, "fixed_points", False) and every:
             raise ProblemError(f"balance={name} keeps a weight for every point, and sampler={recipe.sampler} replaces "
                                f"points every {every} steps; set sampler.every=0")
+
+
+def _check_stages(recipe: Recipe) -> None:
+    """What an optimizer cannot do in its place."""
+    for k, plan in enumerate(recipe.stages()):
+        if recipe.compile and needs(plan.optimizer) == "hessian":
+            raise ProblemError(f"{plan.optimizer} differentiates the loss twice, which a compiled pass does not allow; "
+                               "leave compile out")
+        if k and "muon" in plan.optimizer:
+            first = recipe.stages()[0].optimizer
+            raise ProblemError(f"optimizer={recipe.optimizer!r}: {plan.optimizer} orthogonalises its steps in bfloat16, "
+                               f"which undoes what {first} has reached; put it first, as in {plan.optimizer}:1000,{first}")
 
 
 def _check_device(device: str) -> None:

@@ -13,10 +13,12 @@ from ..errors import ProblemError, unknown_name
 from .broyden import BFGS, SSBFGS, SSBroyden
 from .gauss_newton import GaussNewton
 from .lbfgs import LBFGS
+from .nncg import NystromNewtonCG
 from .soap import SOAP
 
 OWN: dict[str, type[torch.optim.Optimizer]] = {
-    "gauss-newton": GaussNewton, "lbfgs": LBFGS, "bfgs": BFGS, "ssbfgs": SSBFGS, "ssbroyden": SSBroyden, "soap": SOAP}
+    "gauss-newton": GaussNewton, "lbfgs": LBFGS, "bfgs": BFGS, "ssbfgs": SSBFGS, "ssbroyden": SSBroyden, "soap": SOAP,
+    "nncg": NystromNewtonCG}
 ALIASES = {"levenberg-marquardt": "gauss-newton", "lm": "gauss-newton", "gn": "gauss-newton", "l-bfgs": "lbfgs"}
 _UNFIT = {"Optimizer", "LBFGS", "SparseAdam"}
 TORCH: dict[str, type[torch.optim.Optimizer]] = {
@@ -36,6 +38,8 @@ def needs(name: str) -> str:
     | "gradient" | nothing; gradients lie in `.grad` | first order (torch's own have no attribute) |
     | "gradients" | a function from the number of a loss to it and its gradient, and how many there are | MultiAdam |
     | "closure" | a loss closure on fixed points | quasi-Newton; has `stuck`, `forget` and `evaluated` |
+    | "hessian" | a loss with a graph that is twice differentiable, and a generator | Newton–CG; has `refused`, \
+`forget` and `extras` |
     | "residual" | `linearize` and `residual` | Gauss–Newton; has `refused` and `extras` |
     """
     return getattr(OPTIMIZERS[optimizer_name(name)], "needs", "gradient")
@@ -43,7 +47,7 @@ def needs(name: str) -> str:
 
 def is_second_order(name: str) -> bool:
     """Whether a method needs points and weights that stand still within a step and between steps."""
-    return needs(name) in ("closure", "residual")
+    return needs(name) in ("closure", "hessian", "residual")
 
 
 def optimizer_name(name: str) -> str:

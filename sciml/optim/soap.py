@@ -6,8 +6,8 @@ For a matrix W with gradient Γ of shape (r, c), and orthogonal Q_L of shape (r,
     W ← W − lr √(1−β₂ᵗ)/(1−β₁ᵗ) Q_L (m / (√v + ε)) Q_Rᵀ
     L ← βₛ L + (1−βₛ) Γ Γᵀ,    R ← βₛ R + (1−βₛ) Γᵀ Γ
 
-and every f steps one step of orthogonal iteration, Q_L ← qr(L Q_L), columns in the order of falling diag(Q_LᵀLQ_L); v is
-permuted with them, and m goes to the new basis.
+and every f steps one step of orthogonal iteration, Q_L ← qr(L Q_L), columns in the order of falling diag(Q_LᵀLQ_L);
+v is permuted with them, and m goes to the new basis.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class SOAP(torch.optim.Optimizer):
     Raises:
         ProblemError: A wrong option, or too little memory.
 
-    Source: Vyas et al. (2024), arXiv:2409.11321, algorithm 3. Defaults are those of the PINN runs of Wang et al. (2025),
-        arXiv:2502.00604: lr 1e-3, β = (0.9, 0.999), f = 2, no weight decay; the paper's for language models are lr 3e-3,
-        β = (0.95, 0.95), f = 10, wd 0.01. Deviations: vectors move from the first step on, not the second; nothing
-        is cast to float32 (in float64, QᵀQ − Id is then 1e-15 and not 5e-7).
+    Source: Vyas et al. (2024), arXiv:2409.11321, algorithm 3. Defaults are those of jaxpi's PINN runs: lr 1e-3,
+        β = (0.9, 0.999), f = 2, no weight decay; the paper's for language models are lr 3e-3, β = (0.95, 0.95), f = 10,
+        wd 0.01. Deviations: vectors move from the first step on, not the second; nothing is cast to float32 (in
+        float64, QᵀQ − Id is then 1e-15 and not 5e-7).
     """
 
     def __init__(self, params, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
