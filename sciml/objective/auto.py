@@ -5,7 +5,7 @@
 | a Gauss–Newton step costs a small share of the budget, and its Jacobian fits | gauss-newton | fewest steps by far |
 | the P × P inverse Hessian fits and updates are cheap | soap:1000,ssbroyden | a step costs one gradient |
 | otherwise | soap | memory of first-order methods |
-| float32, or points drawn in batches | soap | least squares and line searches need exact differences |
+| points drawn in batches | soap | least squares and line searches need a loss that stands still |
 
 A Gauss–Newton step is taken to cost 2 R P² + P³/3 operations for its linear algebra and 60 R P for its Jacobian.
 """
@@ -34,12 +34,10 @@ def choose(parameters: int, rows: int, recipe: Recipe, memory: float) -> tuple[s
     Args:
         parameters: P.
         rows: R.
-        recipe: Its dtype, device, batch and budget count.
+        recipe: Its device, batch and budget count.
         memory: Bytes that may be used.
     """
     P, R = parameters, rows
-    if recipe.dtype == "float32":
-        return "soap", "float32 rounds away the differences that second-order methods live on"
     if recipe.batch is not None:
         return "soap", "batches of points change at every step, which second-order methods cannot use"
     kind = torch.device(recipe.device).type
