@@ -279,7 +279,7 @@ def test_our_lbfgs_replaces_the_one_of_torch():
 @pytest.mark.parametrize(
     "name, options, sentence",
     [
-        ("adan", {}, "unknown optimizer 'adan'; did you mean 'adam'"),
+        ("addam", {}, "unknown optimizer 'addam'; did you mean 'adam'"),
         ("adam", {"learning_rate": 1}, "unknown option of adam 'learning_rate'"),
         ("gauss-newton", {"dampin": 1}, "did you mean 'damping'"),
         ("gn", {"damping": -1.0}, "must be positive"),

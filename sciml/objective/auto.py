@@ -13,11 +13,11 @@ A Gauss–Newton step is taken to cost 2 R P² + P³/3 operations for its linear
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import replace
 
 import torch
 
+from ..optim.memory import free_memory
 from .objective import Objective
 from .recipe import Recipe
 
@@ -67,10 +67,6 @@ def resolve_optimizer(recipe: Recipe, objective: Objective) -> Recipe:
 
 
 def available_memory(device: torch.device) -> float:
-    """Bytes that are free on a device."""
-    if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES"))
-    except (ValueError, OSError, AttributeError):
-        return 4e9
+    """Bytes that are free on a device; a guess where the system does not say."""
+    free = free_memory(device)
+    return 4e9 if free is None else float(free)

@@ -18,7 +18,16 @@ from ..balance.balance import Part
 from ..balance.build import balancer_names
 from ..errors import ProblemError, check_types, look_up, unknown_name
 from ..fields import NETWORKS, FieldOptions
-from ..optim import OPTIMIZERS, build_optimizer, is_second_order, needs, optimizer_name
+from ..optim import (
+    OPTIMIZERS,
+    build_optimizer,
+    is_optimizer,
+    is_second_order,
+    needs,
+    optimizer_class,
+    optimizer_name,
+    rounds_steps,
+)
 from ..optim.build import ALIASES
 from ..sampling import SAMPLERS
 
@@ -111,9 +120,10 @@ class Recipe:
         sampler_options(self)
         _check_balance(self)
         self.field_options()
-        given = {optimizer_name(part) for part in self.options if part in OPTIMIZERS or part in ALIASES}
+        given = {optimizer_name(part) for part in self.options if is_optimizer(part)}
         for name in given.union(plan.optimizer for plan in self.stages()):
             _check_optimizer(name, optimizer_options(self, name))
+        _check_stages(self)
         _check_device(self.device)
 
     def stages(self) -> tuple[StagePlan, ...]:
@@ -174,9 +184,19 @@ def _check_surgery(name: str, part: type[Part], optimizer: str) -> None:
     if issubclass(part, Surgery) and needs(optimizer) == "gradients":
         raise ProblemError(f"balance={name} makes one direction of the losses' gradients, and optimizer={optimizer} "
                            "takes the gradients themselves; name one of the two")
-    if issubclass(part, Projection) and getattr(OPTIMIZERS[optimizer], "one_gradient", False):
+    if issubclass(part, Projection) and getattr(optimizer_class(optimizer), "one_gradient", False):
         raise ProblemError(f"balance={name} needs the gradients of all losses in each step, and optimizer={optimizer} "
                            "computes one; take it with multiadam or adam")
+def _check_stages(recipe: Recipe) -> None:
+    """What an optimizer cannot do in its place."""
+    for k, plan in enumerate(recipe.stages()):
+        if recipe.compile and needs(plan.optimizer) == "hessian":
+            raise ProblemError(f"{plan.optimizer} differentiates the loss twice, which a compiled pass does not allow; "
+                               "leave compile out")
+        if k and rounds_steps(plan.optimizer):
+            name, first = plan.optimizer, recipe.stages()[0].optimizer
+            raise ProblemError(f"optimizer={recipe.optimizer!r}: {name} orthogonalises its steps in bfloat16, which "
+                               f"undoes what {first} has reached; put it first, as in {name}:1000,{first}")
 
 
 def _check_device(device: str) -> None:
@@ -254,8 +274,8 @@ def _check_parts(options: Mapping[str, Mapping]) -> None:
             kind, valid = "sampler", _arguments(SAMPLERS[part])
         elif part in BALANCERS:
             kind, valid = "balancer", _arguments(BALANCERS[part])
-        elif part in OPTIMIZERS or part in ALIASES:
-            kind, valid = "optimizer", _arguments(OPTIMIZERS[optimizer_name(part)])
+        elif is_optimizer(part):
+            kind, valid = "optimizer", _arguments(optimizer_class(part))
         else:
             names = ["model", "sampler", *SAMPLERS, *OPTIMIZERS, *ALIASES, *BALANCERS]
             raise ProblemError(unknown_name("part in a dotted option", part, names))

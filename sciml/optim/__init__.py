@@ -1,12 +1,27 @@
-"""Optimizers: Gauss–Newton, L-BFGS that reports, MultiAdam and M-ConFIG for several losses, and torch's own by name."""
+"""Optimizers: Gauss–Newton, quasi-Newton, Newton–CG, SOAP, methods for several losses, torch's and others by name."""
 
-from .build import OPTIMIZERS, build_optimizer, is_second_order, needs, optimizer_name
+from .broyden import BFGS, SSBFGS, SSBroyden
+from .build import (
+    DENSE,
+    OPTIMIZERS,
+    build_optimizer,
+    is_optimizer,
+    is_second_order,
+    needs,
+    optimizer_class,
+    optimizer_name,
+    rounds_steps,
+)
+from .extra import EXTRA
 from .gauss_newton import GaussNewton
 from .lbfgs import LBFGS
 from .m_config import MConFIG
 from .multiadam import MultiAdam
+from .nncg import NystromNewtonCG
+from .soap import SOAP
 
 __all__ = [
-    "LBFGS", "OPTIMIZERS", "GaussNewton", "MConFIG", "MultiAdam", "build_optimizer", "is_second_order", "needs",
-    "optimizer_name",
+    "BFGS", "DENSE", "EXTRA", "LBFGS", "OPTIMIZERS", "SOAP", "SSBFGS", "GaussNewton", "MConFIG", "MultiAdam",
+    "NystromNewtonCG", "SSBroyden", "build_optimizer", "is_optimizer", "is_second_order", "needs", "optimizer_class",
+    "optimizer_name", "rounds_steps",
 ]

@@ -4,7 +4,8 @@
 |---|---|---|
 | `FirstOrder` | gradients, chunk by chunk or by loss, with a learning-rate schedule | a random batch, or all |
 | `MultiLoss` | gradients of several losses (MultiAdam, M-ConFIG), with the same schedule | a random batch, or all |
-| `QuasiNewton` | a deterministic loss closure (L-BFGS) | fixed |
+| `QuasiNewton` | a deterministic loss closure (L-BFGS, BFGS, SSBroyden) | fixed |
+| `NewtonCG` | a loss that is twice differentiable (Nyström–Newton–CG) | fixed |
 | `LeastSquares` | residual vector and Jacobian (Gauss–Newton) | fixed |
 """
 
@@ -271,7 +272,7 @@ class QuasiNewton(Driver):
     optimizer: Any
 
     def step(self, progress):
-        first = True
+        first = not self.optimizer.evaluated
 
         def closure() -> Tensor:
             nonlocal first
@@ -312,12 +313,42 @@ class LeastSquares(Driver):
         return self.optimizer.extras()
 
 
+class NewtonCG(Driver):
+    """Newton's method on Hessian products.
+
+    Args:
+        generator: For the sketches of the Hessian.
+    """
+
+    optimizer: Any
+
+    def __init__(self, objective, name, options, generator: Generator):
+        super().__init__(objective, name, options)
+        self.generator = generator
+
+    def step(self, progress):
+        return torch.tensor(self.optimizer.step(self.objective.loss, self.generator), dtype=self.objective.dtype)
+
+    def redrawn(self):
+        self.optimizer.forget()
+
+    def trouble(self):
+        if self.optimizer.refused >= 3:
+            return f"{self.name} found no step that lowers the loss: it is at the limit of the precision"
+        return ""
+
+    def extras(self):
+        return self.optimizer.extras()
+
+
 def build_driver(objective: Objective, name: str, recipe: Recipe, balance: Balance, generator: Generator) -> Driver:
     """The driver that fits an optimizer."""
     options = optimizer_options(recipe, name)
     kind = needs(name)
     if kind == "residual":
         return LeastSquares(objective, name, options)
+    if kind == "hessian":
+        return NewtonCG(objective, name, options, generator)
     if kind == "closure":
         return QuasiNewton(objective, name, options)
     first_order = MultiLoss if kind == "gradients" else FirstOrder
