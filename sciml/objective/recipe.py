@@ -157,6 +157,9 @@ def _check_balance(recipe: Recipe) -> None:
                 raise ProblemError(
                     f"balance={name} replaces the gradient by another direction, which {plan.optimizer} with its line "
                     "search or least squares cannot use; take it with adam or another first-order optimizer")
+        if part.second_order == "frozen" and all(is_second_order(plan.optimizer) for plan in recipe.stages()):
+            raise ProblemError(f"balance={name} moves in first-order stages only, and optimizer={recipe.optimizer} has "
+                               f"none; begin with one, as in adam:1000,{recipe.stages()[-1].optimizer}")
         if getattr(part, "fixed_points", False) and every:
             raise ProblemError(f"balance={name} keeps a weight for every point, and sampler={recipe.sampler} replaces "
                                f"points every {every} steps; set sampler.every=0")
