@@ -29,6 +29,9 @@ RECIPES = {
     "adam, then gauss-newton": {"optimizer": "adam:6,gauss-newton", "rad.every": 4},
     "adam with weights and surgery": {"optimizer": "adam", "balance": "grad-norm+config", "constraints": "soft",
                                       "grad-norm.every": 3, "grad-norm.first": 2},
+    "adam with attention, then gauss-newton": {"optimizer": "adam:6,gauss-newton", "balance": "rba+relobralo",
+                                               "rad.every": 0, "relobralo.rho": 0.5},
+    "gauss-newton with weights at redraws": {"optimizer": "gauss-newton", "balance": "vrba+ntk", "rad.every": 3},
     "adam with clipped gradients in float32": {"optimizer": "adam", "clip": 0.1, "dtype": "float32"},
 }
 N = 12

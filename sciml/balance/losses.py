@@ -75,7 +75,7 @@ class ReLoBRaLo(BlockWeights):
             self.start, self.last, self.current = now, now, torch.ones_like(now)
             self._warn(view)
             return by_name(view, self.current)
-        kept = float(torch.rand((), generator=self.generator)) < self.rho
+        kept = float(torch.rand((), generator=self.generator, dtype=torch.float64)) < self.rho
         history = self.current if kept else self._progress(now, self.start)
         self.current = self.alpha * history + (1 - self.alpha) * self._progress(now, self.last)
         self.last = now

@@ -20,8 +20,8 @@ def training_figure(run: RunData) -> Figure | None:
     None for a run without history.
 
     The dashed line of an unknown's colour is the error of its best constant: an error above it
-    has learnt nothing. Weights of points are a mean within its range. Thin vertical lines mark where one stage of the recipe ends and the next
-    begins.
+    has learnt nothing. Weights of points are a mean within its range. Thin vertical lines mark
+    where one stage of the recipe ends and the next begins.
     """
     if not run.history:
         return None
