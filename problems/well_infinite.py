@@ -2,7 +2,8 @@
 
     −ψ″ = E ψ   on x ∈ (0, 1);   ψ(0) = ψ(1) = 0,   ∫ψ² = 1,   E unknown
 
-Both states are found at once; the second is orthogonal to the first. The energies start 20 % off.
+Both states are found at once; the second is orthogonal to the first. The energies start 20 % off, which decides what
+states are found: from further off the run may end at others, which satisfy the same conditions.
 
 Reference: exact, ψₙ = √2 sin nπx and Eₙ = n²π² (a state's sign is free, and errors are taken with the nearer one).
 """

@@ -12,7 +12,7 @@ from rich.text import Text
 from ..calculus.quantity import derivative_suffix
 from ..errors import ProblemError
 from ..fields import parameter_count
-from ..objective import make_recipe, point_count
+from ..objective import make_recipe, point_count, unused_options
 from ..optim import needs
 from ..points import Points
 from ..problem import load_problem
@@ -50,7 +50,7 @@ def run(arguments) -> int:
     out.print(_conditions(training))
     for u, why in training.ansatz.refused.items():
         say(f"note        conditions on {u} stay in the loss: {why}")
-    for note in recipe_notes(recipe):
+    for note in [*unused_options(problem, training.objective), *recipe_notes(recipe)]:
         say(f"note        {note}")
     _sizes(training)
     say(f"reference   {describe(training.truth)}")

@@ -53,6 +53,7 @@ def build_objective(problem: Problem, recipe: Recipe, network: nn.Module | None 
         if isinstance(b.region, Points):
             objective.points[b.name] = b.region.to(device=recipe.device, dtype=dtype)
             objective.data[b.name] = {k: v.to(recipe.device, dtype) for k, v in b.data.items()}
+        b.program.constants(objective.device, dtype)       # before anything is traced: a traced copy repeats every step
     if network is not None:
         _demand_derivatives(objective)
     if recipe.compile:
@@ -97,6 +98,19 @@ def _demand_derivatives(objective: Objective) -> None:
             raise ProblemError(f"network= has {name}{derivative_suffix(alpha, problem.coordinates)} = 0 everywhere, "
                                "which the conditions ask for (ReLU has no curvature); use a smooth activation such as "
                                "tanh")
+
+
+def unused_options(problem: Problem, objective: Objective) -> list[str]:
+    """A sentence for each condition whose weight= or points= does nothing, because the condition is built in."""
+    trained = {b.name for b in objective.blocks}
+    sentences = []
+    for block in problem.blocks:
+        given = [f"weight={block.weight:g}"] * (block.weight != 1.0) + [f"points={block.count}"] * bool(block.count)
+        if block.name not in trained and given:
+            sentences.append(f"{' and '.join(given)} of condition {block.name!r} {'do' if len(given) > 1 else 'does'} "
+                             "nothing: the condition is built into the field and holds exactly; constraints=\"soft\" "
+                             "puts it into the loss")
+    return sentences
 
 
 def point_count(problem: Problem, recipe: Recipe, block: Block) -> int:

@@ -51,7 +51,9 @@ class Recipe:
         boundary_points: Points of each other condition; None: a quarter of `points`.
         balance: "fixed", or names of balancers joined by "+", e.g. "grad-norm", "causal+config".
         constraints: "auto", "hard" or "soft"; see `problem/hard.py`.
-        steps, time: Budget in steps or seconds, whichever ends first; None: no limit of that kind.
+        steps, time: Budget in steps or seconds, whichever ends first; None: no limit of that kind. Seconds are those
+            of training steps, with the redrawing of points and, where asked for, compilation; not of imports, reports,
+            checkpoints and figures. The step in which they run out is finished.
         batch: Points per first-order step, drawn from the current points; None: all.
         schedule: Of the learning rate of first-order stages.
         clip: Largest gradient norm of first-order stages; None: no clipping.

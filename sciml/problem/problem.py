@@ -20,6 +20,8 @@ from ..errors import ProblemError
 from ..geometry import Box, Domain
 from ..points import Points
 from .conditions import Block, Condition, Interface
+from .contradictions import check_prescribed
+from .names import check_names
 from .setting import Range, Setting, Unknown, check_shape, number
 
 
@@ -81,6 +83,7 @@ class Problem:
         set_("setting", self._setting())
         set_("blocks", self._blocks())
         self._check_names()
+        check_prescribed(self.blocks)
 
     setting: Setting = field(init=False, repr=False)
     blocks: tuple[Block, ...] = field(init=False, repr=False)
@@ -117,10 +120,7 @@ class Problem:
                 constants[name] = number(value, f"parameter {name!r}")
             else:
                 raise ProblemError(f"parameter {name!r} must be a number, Unknown(…) or Range(…), got {value!r}")
-        names = [*self.domain.names, *self.unknowns, *self.parameters, "normal"]
-        twice = [n for n, k in Counter(names).items() if k > 1]
-        if twice:
-            raise ProblemError(f"the name {twice[0]!r} is used for two of coordinate, unknown, parameter and normal")
+        check_names(self.domain.names, _names(self.unknowns), tuple(self.parameters))
         domain = self.domain
         if ranges:
             domain = (domain * Box(**{n: (r.low, r.high) for n, r in ranges.items()})).with_space(self.domain.space)
