@@ -43,19 +43,18 @@ def test_weights_are_constants_of_the_dtype_of_the_parameters(name, dtype):
 
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_weights_do_not_depend_on_the_default_dtype(name):
-    def weights():
-        training = Training(heat(), make_recipe({}, options(name, steps=1, **QUICK)))
-        for step in range(7):
-            drift(training.objective, step)
-            training.balance.update(training.objective, step)
-        return training.state_dict()["weights"], training.state_dict()["balance"]
-
-    want = weights()
-    torch.set_default_dtype(torch.float64)
-    try:
-        assert equal(weights(), want)
-    finally:
-        torch.set_default_dtype(torch.float32)
+    found = []
+    first, second = (Training(heat(), make_recipe({}, options(name, steps=1, **QUICK))) for _ in range(2))
+    for default, training in ((torch.float32, first), (torch.float64, second)):
+        torch.set_default_dtype(default)
+        try:
+            for step in range(7):
+                drift(training.objective, step)
+                training.balance.update(training.objective, step)
+        finally:
+            torch.set_default_dtype(torch.float32)
+        found.append([training.state_dict()[key] for key in ("weights", "balance")])
+    assert equal(*found)
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
