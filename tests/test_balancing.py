@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from small import SMALL, command, inverse, write
+from test_objective import HostTraffic
 from test_resume import equal, state_of, stop_at
 from test_weights import drift, heat, options, trained
 
@@ -68,6 +69,32 @@ def test_weights_multiply_those_of_the_problem_and_change_the_run(name):
         weighted.balance.update(weighted.objective, part.first)
         for n, w in found.items():
             assert float(weighted.objective.weights[n]) == pytest.approx(given[n] * float(w), rel=1e-14)
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_an_update_waits_for_no_device(name):
+    training = Training(heat(), make_recipe({}, options(name, steps=1, **QUICK)))
+    part, objective = training.balance.parts[name], training.objective
+    for step in range(5):                       # first updates make tables, and look at losses that are zero
+        part.update(objective, step)
+    with HostTraffic() as traffic:
+        part.update(objective, 5)
+    drawn = ["aten::_local_scalar_dense"] if name == "relobralo" else []          # ρ, from a generator of the host
+    assert traffic.found == drawn
+
+
+@pytest.mark.parametrize("order", ["causal+grad-norm", "grad-norm+causal"])
+def test_weights_of_conditions_see_the_weights_that_points_have_just_been_given(order):
+    training = Training(heat(), make_recipe({}, options(order, steps=1, **{"grad-norm.alpha": 0.0})))
+    objective = training.objective
+    training.balance.update(objective, 10)
+    assert float(objective.point_weights["equation"].min()) < 0.9
+    found = dict(objective.weights)
+    want = build_balance("grad-norm", {"grad-norm": {"alpha": 0.0}}).parts["grad-norm"].update(objective, 10)
+    assert float(found["initial"]) == float(want["initial"])
+    objective.point_weights = {}
+    other = build_balance("grad-norm", {"grad-norm": {"alpha": 0.0}}).parts["grad-norm"].update(objective, 10)
+    assert abs(float(other["equation"] / found["equation"]) - 1) > 1e-3
 
 
 @pytest.mark.parametrize("name", WEIGHTS)

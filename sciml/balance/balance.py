@@ -259,7 +259,7 @@ class Balance:
             redrawn: Whether points were just replaced.
             began: Whether this is the stage's first step.
         """
-        for part in self.parts.values():
+        for part in sorted(self.parts.values(), key=lambda p: isinstance(p, BlockWeights)):     # λ_b sees the new w_n
             if not isinstance(part, (BlockWeights, PointWeights)):
                 continue
             due = part.due(step) if first_order else (redrawn or began) and part.second_order == "redraw"

@@ -133,7 +133,7 @@ def _errors(
 def _weights(
     axes: Axes, run: RunData, seconds: np.ndarray, weights: dict[str, np.ndarray]
 ) -> None:
-    """Conditions in the colours of their losses; a band is the range over points."""
+    """Conditions in the colours of their losses; dotted with a band: mean and range over points."""
     order = list(series(run.history, "losses"))
     for name, values in weights.items():
         condition = name.removeprefix("points of ") if values.ndim == 2 else name
@@ -141,6 +141,7 @@ def _weights(
         color, dash = CYCLE[i % len(CYCLE)], DASHES[i // len(CYCLE) % len(DASHES)]
         if values.ndim == 2:
             low, values, high = (_positive(v) for v in values.T)
+            dash = ":"
             axes.fill_between(seconds, low, high, color=color, alpha=0.15, linewidth=0)
         axes.plot(seconds, _positive(values), color=color, linestyle=dash, label=plain(name))
     axes.set(yscale="log", title="weights")
