@@ -34,5 +34,5 @@ problem = Problem(
     unknowns="u v p",
     conditions=[Equation(steady_flow), Dirichlet(**wake)],
     reference=wake,
-    defaults=dict(optimizer="gauss-newton", model=dict(width=20, depth=3), points=1000, sampler="sobol", time=30),
+    defaults=dict(model=dict(width=20, depth=3), points=1000, sampler="sobol", time=30),
 )

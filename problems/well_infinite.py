@@ -37,5 +37,5 @@ problem = Problem(
         psi1=lambda x: sqrt(2) * torch.sin(pi * x), E1=pi**2,
         psi2=lambda x: sqrt(2) * torch.sin(2 * pi * x), E2=4 * pi**2,
     ),
-    defaults=dict(optimizer="gauss-newton", model=dict(width=20, depth=2), points=500, sampler="sobol", time=20),
+    defaults=dict(model=dict(width=20, depth=2), points=500, sampler="sobol", time=20),
 )
