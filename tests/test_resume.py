@@ -40,6 +40,9 @@ RECIPES = {
     "m-config with a schedule": {"optimizer": "m-config", "constraints": "soft", "schedule": "cosine"},
     "imtl-g and projected updates in two stages": {"optimizer": "adam:6,sgd", "balance": "imtl-g+gua",
                                                    "constraints": "soft", "adam.lr": 0.05},
+    "adam with attention, then gauss-newton": {"optimizer": "adam:6,gauss-newton", "balance": "rba+relobralo",
+                                               "rad.every": 0, "relobralo.rho": 0.5},
+    "gauss-newton with weights at redraws": {"optimizer": "gauss-newton", "balance": "vrba+ntk", "rad.every": 3},
     "adam with clipped gradients in float32": {"optimizer": "adam", "clip": 0.1, "dtype": "float32"},
 }
 N = 12

@@ -10,18 +10,21 @@ Weights are constants in every gradient.
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
 from torch import Generator, Tensor
 
-from ..errors import look_up
+from ..errors import ProblemError, look_up
 from ..points import Points
 from ..problem import Block
 
 GROUPS = ("each", "kind")
+log = logging.getLogger(__name__)
 
 
 class View(Protocol):
@@ -42,7 +45,7 @@ class View(Protocol):
     def gradients(self, groups: Sequence[Sequence[str]] | None = None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Weighted losses (m,), their gradients (m, P), and unweighted losses by block."""
 
-    def magnitudes(self) -> dict[str, Tensor]:
+    def magnitudes(self, names: Sequence[str] | None = None) -> dict[str, Tensor]:
         """|r_n| by block, unweighted, shape (R,)."""
 
     def traces(self, count: int | None = None) -> dict[str, Tensor]:
@@ -53,10 +56,24 @@ class Part:
     """One part of a balance.
 
     `second_order` says what happens in stages of second-order and quasi-Newton methods, which need a loss that stands
-    still: "redraw" (updated when points are redrawn), "frozen", or "refused" (the recipe is refused).
+    still: "redraw" (updated when points are redrawn and when the stage begins), "frozen" (never), or "refused" (the
+    recipe is refused). `name` is that of the registry.
     """
 
+    name = "balance"
     second_order = "frozen"
+
+    def demand(self, true: bool, option: str, value: object, what: str) -> None:
+        """Raises a `ProblemError` about an option that is not `what` it must be."""
+        if not true:
+            raise ProblemError(f"{self.name}.{option}={value} must be {what}")
+
+    def check(self, view: View) -> None:  # noqa: B027  most parts work everywhere
+        """Refuses, or warns about, an objective that this part can do nothing with, before anything is trained."""
+
+    def extras(self, view: View) -> dict[str, float]:
+        """Numbers for the reports; they may wait for the device."""
+        return {}
 
     def state_dict(self) -> dict:
         """What resume needs: tensors, numbers, and dicts and lists of them."""
@@ -76,38 +93,87 @@ class BlockWeights(Part):
 
     def __init__(self, every: int = 1, first: int = 0):
         self.every, self.first = int(every), int(first)
+        self.demand(self.every >= 1, "every", every, "a number of steps, at least 1")
+        self.demand(self.first >= 0, "first", first, "a number of steps, at least 0")
+        self.weights: dict[str, Tensor] = {}
 
     def due(self, step: int) -> bool:
         """Whether weights are updated before this step."""
         return step >= self.first and (step - self.first) % self.every == 0
 
+    def check(self, view):
+        if len(view.blocks) == 1:
+            log.warning("balance=%s changes nothing here: %s is the only condition left to train, the others are built "
+                        "in; constraints=soft keeps them in the loss", self.name, view.blocks[0].name)
+
+    def demand_equation(self, view: View) -> None:
+        """Raises a `ProblemError` if no equation is trained."""
+        if all(b.kind != "equation" for b in view.blocks):
+            raise ProblemError(f"balance={self.name} weighs other conditions against equations, and this problem "
+                               f"trains {', '.join(b.name for b in view.blocks)} only; use grad-norm")
+
     @abstractmethod
     def update(self, view: View, step: int) -> dict[str, Tensor]:
         """New λ by block, without graph; they multiply the weights of the problem file."""
+
+    def extras(self, view):
+        return {f"weight {b.name}": float(view.weights[b.name]) for b in view.blocks}
+
+    def state_dict(self):
+        return {"weights": dict(self.weights)}
+
+    def load_state_dict(self, state: Mapping):
+        self.weights = dict(state["weights"])
 
 
 class PointWeights(Part):
     """w_n of every residual row of some or all blocks.
 
     `fixed_points` is true if a weight belongs to a point for the whole run, so that points must not be redrawn.
+
+    Args:
+        every: Steps between updates.
+        conditions: Which blocks have weights, "all" or "equations".
     """
 
     fixed_points = False
 
-    def __init__(self, every: int = 1):
-        self.every = int(every)
+    def __init__(self, every: int = 1, conditions: str = "all"):
+        self.every, self.conditions = int(every), conditions
+        self.demand(self.every >= 1, "every", every, "a number of steps, at least 1")
+        self.demand(conditions in ("all", "equations"), "conditions", repr(conditions), "'all' or 'equations'")
 
     def due(self, step: int) -> bool:
         """Whether weights are updated before this step."""
         return step % self.every == 0
 
+    def weighed(self, view: View) -> list[Block]:
+        """Blocks whose rows have weights."""
+        return [b for b in view.blocks if self.conditions == "all" or b.kind == "equation"]
+
+    def check(self, view):
+        if not self.weighed(view):
+            raise ProblemError(f"balance={self.name} with {self.name}.conditions=equations needs an equation, and this "
+                               f"problem trains {', '.join(b.name for b in view.blocks)} only")
+
     @abstractmethod
     def update(self, view: View, step: int) -> dict[str, Tensor]:
         """New w by block, shape (R,), without graph; they multiply the rows, so that losses see w²."""
 
+    def renew(self, view: View, step: int) -> dict[str, Tensor]:
+        """As `update`, where the points of the last weights have just been replaced by others."""
+        return self.update(view, step)
+
     def density(self, name: str) -> Tensor | None:
         """Probability with which a batch takes each point of a block, up to a factor; None: uniform."""
         return None
+
+    def extras(self, view):
+        found = {}
+        for name, w in view.point_weights.items():
+            for what, value in (("min", w.min()), ("mean", w.mean()), ("max", w.max())):
+                found[f"{what} point weight {name}"] = float(value)
+        return found
 
 
 class Surgery(Part):
@@ -132,7 +198,7 @@ class Surgery(Part):
         Zero says that no direction lowers all losses: the step is skipped.
         """
 
-    def check(self, names: Sequence[str]) -> None:  # noqa: B027  most surgery takes any losses
+    def check_losses(self, names: Sequence[str]) -> None:  # noqa: B027  most surgery takes any losses
         """Refuses losses, by their names, that do not fit the options."""
 
     def count(self, happened: Tensor) -> None:
@@ -173,6 +239,22 @@ class Projection(Part):
         Returns:
             θ before − θ after, as projected, shape (P,).
         """
+
+
+@contextmanager
+def unweighted(view: View) -> Iterator[None]:
+    """All λ_b are 1 inside; weights of points stay."""
+    saved = view.weights
+    view.weights = dict.fromkeys(saved, 1.0)
+    try:
+        yield
+    finally:
+        view.weights = saved
+
+
+def tiny(x: Tensor) -> float:
+    """The smallest normal number of a dtype, which keeps quotients finite."""
+    return torch.finfo(x.dtype).tiny
 
 
 def grouped(blocks: Sequence[Block], groups: str, together: Sequence[Sequence[str]] = ()) -> list[list[str]]:
@@ -226,28 +308,37 @@ class Balance:
         """What weighs points."""
         return self._first(PointWeights)
 
-    def update(self, view: View, step: int, first_order: bool = True, redrawn: bool = False) -> None:
+    def check(self, view: View) -> None:
+        """Refuses, or warns about, an objective that a part can do nothing with."""
+        for part in self.parts.values():
+            part.check(view)
+
+    def extras(self, view: View) -> dict[str, float]:
+        """Weights for the reports."""
+        return {k: v for part in self.parts.values() for k, v in part.extras(view).items()}
+
+    def update(self, view: View, step: int, first_order: bool = True, redrawn: bool = False,
+               began: bool = False) -> None:
         """Brings the weights of an objective up to date before a step.
 
         Args:
             view: The objective; its `weights` and `point_weights` are replaced.
             step: Steps done.
             first_order: Whether the stage is one of gradient methods; otherwise weights move at redraws only, or never.
-            redrawn: Whether points were just replaced (or the stage just began).
+            redrawn: Whether points were just replaced.
+            began: Whether this is the stage's first step.
         """
-        # A stored weight of a point is another point's after a redraw.
-        for part in self.parts.values():
+        for part in sorted(self.parts.values(), key=lambda p: isinstance(p, BlockWeights)):     # λ_b sees the new w_n
             if not isinstance(part, (BlockWeights, PointWeights)):
                 continue
-            due = part.due(step) if first_order else redrawn and part.second_order == "redraw"
-            if not due and not (redrawn and isinstance(part, PointWeights) and not part.fixed_points):
-                continue
-            found = part.update(view, step)
+            due = part.due(step) if first_order else (redrawn or began) and part.second_order == "redraw"
             if isinstance(part, BlockWeights):
-                given = {b.name: b.weight for b in view.blocks}
-                view.weights.update({n: given[n] * w.detach() for n, w in found.items()})
-            else:
-                view.point_weights.update({n: w.detach() for n, w in found.items()})
+                if due:
+                    found, given = part.update(view, step), {b.name: b.weight for b in view.blocks}
+                    view.weights = {**view.weights, **{n: given[n] * w.detach() for n, w in found.items()}}
+            elif due or (redrawn and not part.fixed_points):     # a stored weight would be another point's
+                found = part.renew(view, step) if redrawn else part.update(view, step)
+                view.point_weights = {n: w.detach() for n, w in found.items()}
 
     def state_dict(self) -> dict:
         """State of every part by name."""

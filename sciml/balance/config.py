@@ -105,7 +105,7 @@ class ConFIG(Surgery):
             raise ProblemError(f"config.weights={weights!r} must be positive numbers, one for each loss, as in [1, 2]")
         self.length, self.weights, self.fallback = length, weights, fallback
 
-    def check(self, names):
+    def check_losses(self, names):
         if self.weights is not None and len(self.weights) != len(names):
             raise ProblemError(f"config.weights has {len(self.weights)} numbers, but there are {len(names)} losses "
                                f"({'; '.join(names)}); give one for each")

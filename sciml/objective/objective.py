@@ -146,12 +146,15 @@ class Objective(nn.Module):
         weighted = points.weights.reshape(-1, *[1] * (f.ndim - 1)) * f
         return weighted.reshape(block.groups, -1, *f.shape[1:]).sum(1)
 
-    def pieces(self, block: Block) -> Iterator[Piece]:
-        """The block's points in chunks of at most `chunk`; integrals are never cut."""
+    def pieces(self, block: Block, count: int | None = None) -> Iterator[Piece]:
+        """The block's points, or `count` of them evenly spaced in their order, in chunks; integrals are never cut."""
         points, data = self.points[block.name], self.data.get(block.name, {})
         if block.combine == "integral":
             yield Piece(points, data, slice(0, block.groups))
             return
+        if count is not None and count < len(points):
+            index = torch.arange(count, device=self.device) * len(points) // count
+            points, data = points[index], {k: v[index] for k, v in data.items()}
         for start in range(0, len(points), self.chunk):
             piece = slice(start, min(start + self.chunk, len(points)))
             yield Piece(points[piece], {k: v[piece] for k, v in data.items()}, piece)
@@ -255,28 +258,24 @@ class Objective(nn.Module):
             p.grad = None
         return torch.stack(totals), torch.stack(flat), found
 
-    def magnitudes(self) -> dict[str, Tensor]:
-        """|r_n| at the current points, unweighted, shape (R,) by block: the norm over components."""
+    def magnitudes(self, names: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """|r_n| at the current points, unweighted, shape (R,), by block (None: all): the norm over components."""
         with torch.no_grad():
             return {b.name: torch.cat([self.rows(b, p, data).norm(dim=1) for p, data, _ in self.pieces(b)])
-                    for b in self.blocks}
+                    for b in self.blocks if names is None or b.name in names}
 
     def traces(self, count: int | None = None) -> dict[str, Tensor]:
         """κ_b = mean_n |∇_θ r_b,n|², the trace of the neural tangent kernel by block over its number of rows.
 
         Args:
-            count: Rows that are used of each block, the first ones; None: all.
+            count: Rows that are used of each block, evenly spaced in their order; None: all.
         """
         found = {}
         for block in self.blocks:
             total, seen = torch.zeros((), dtype=self.dtype, device=self.device), 0
-            for points, data, _ in self.pieces(block):
-                if count is not None and block.combine != "integral":
-                    points, data = points[:count - seen], {k: v[:count - seen] for k, v in data.items()}
+            for points, data, _ in self.pieces(block, count):
                 values, J = self._linearizer.rows(block, points, data)
                 total, seen = total + J.square().sum(), seen + len(values)
-                if count is not None and seen >= count:
-                    break
             found[block.name] = total / seen
         return found
 

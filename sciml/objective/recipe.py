@@ -169,6 +169,9 @@ def _check_balance(recipe: Recipe) -> None:
         part = BALANCERS[name]
         for plan in recipe.stages():
             _check_surgery(name, part, plan.optimizer)
+        if part.second_order == "frozen" and all(is_second_order(plan.optimizer) for plan in recipe.stages()):
+            raise ProblemError(f"balance={name} moves in first-order stages only, and optimizer={recipe.optimizer} has "
+                               f"none; begin with one, as in adam:1000,{recipe.stages()[-1].optimizer}")
         if getattr(part, "fixed_points", False) and every:
             raise ProblemError(f"balance={name} keeps a weight for every point, and sampler={recipe.sampler} replaces "
                                f"points every {every} steps; set sampler.every=0")

@@ -103,7 +103,7 @@ class FirstOrder(Driver):
         self.conflicts = Conflicts()
         self.by_loss: Tensor | None = None                   # gradients of this step by loss, if they were computed
         if balance.surgery is not None:
-            balance.surgery.check([", ".join(names) for names in self.losses.names(balance.surgery.groups)])
+            balance.surgery.check_losses([", ".join(names) for names in self.losses.names(balance.surgery.groups)])
         self.rates = [g["lr"] if "lr" in g else None for g in self.optimizer.param_groups]
 
     def factor(self, progress: float) -> float:
