@@ -58,7 +58,7 @@ class FactorizedDense(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outputs, dtype=dtype))
 
     def forward(self, h: Jet) -> Jet:
-        return linear(h, torch.exp(self.s)[:, None] * self.v, self.bias)
+        return linear(h, self.v, self.bias, torch.exp(self.s))
 
 
 class Activate(nn.Module):
