@@ -33,6 +33,11 @@ class Constrained(Field):
             self._programs[alphas] = _derivatives(alphas, self.frame, self.lifts, self.bubbles)
         return self._programs[alphas]
 
+    @property
+    def head(self):
+        """The network's."""
+        return self.network.head
+
     def jet(self, x: Jet) -> Jet:
         inner = self.network.jet(x).dense()
         indices = x.indices

@@ -7,13 +7,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..errors import ProblemError, unknown_name
 from .gauss_newton import GaussNewton
+from .gauss_newton_cg import GaussNewtonCG
 from .lbfgs import LBFGS
+from .natural import ENGD, ENGDW, SPRING
+from .varpro import VarPro
 
 OWN: dict[str, type[torch.optim.Optimizer]] = {"gauss-newton": GaussNewton, "lbfgs": LBFGS}
+OWN |= {"engd": ENGD, "engd-w": ENGDW, "spring": SPRING, "gauss-newton-cg": GaussNewtonCG, "varpro": VarPro}
 ALIASES = {"levenberg-marquardt": "gauss-newton", "lm": "gauss-newton", "gn": "gauss-newton", "l-bfgs": "lbfgs"}
 _UNFIT = {"Optimizer", "LBFGS", "SparseAdam"}
 TORCH: dict[str, type[torch.optim.Optimizer]] = {
@@ -34,13 +37,15 @@ def needs(name: str) -> str:
     | "gradients" | a function from the number of a loss to it and its gradient, and how many there are | MultiAdam |
     | "closure" | a loss closure on fixed points | quasi-Newton; has `stuck` and `forget` |
     | "residual" | `linearize` and `residual` | Gauss–Newton; has `refused` and `extras` |
+    | "factored" | the same with J by its factors | natural gradients, matrix-free Gauss–Newton |
+    | "head" | the same with J for chosen parameters; two groups, the second the head | variable projection |
     """
     return getattr(OPTIMIZERS[optimizer_name(name)], "needs", "gradient")
 
 
 def is_second_order(name: str) -> bool:
     """Whether a method needs points and weights that stand still within a step and between steps."""
-    return needs(name) in ("closure", "residual")
+    return needs(name) in ("closure", "residual", "factored", "head")
 
 
 def optimizer_name(name: str) -> str:
@@ -55,11 +60,12 @@ def optimizer_name(name: str) -> str:
     return key
 
 
-def build_optimizer(name: str, params: Iterable[Tensor], options: Mapping[str, object]) -> torch.optim.Optimizer:
+def build_optimizer(name: str, params: Iterable[Any], options: Mapping[str, object]) -> torch.optim.Optimizer:
     """An optimizer over the parameters.
 
     Args:
         name: See `OPTIMIZERS`.
+        params: Tensors, or groups of them.
         options: Keyword arguments of its constructor (`lr`, `betas`, `damping`, …).
 
     Raises:
