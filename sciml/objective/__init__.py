@@ -1,11 +1,11 @@
 """The objective: the stacked residual that every training method is a view of, and the recipe that it is made by."""
 
-from .build import build_field, build_objective, place_points, point_count
+from .build import build_field, build_objective, place_points, point_count, unused_options
 from .objective import Objective
 from .parameters import TrainableParameters
 from .recipe import DTYPES, Recipe, make_recipe, recipe_from
 
 __all__ = [
     "DTYPES", "Objective", "Recipe", "TrainableParameters", "build_field", "build_objective", "make_recipe",
-    "place_points", "point_count", "recipe_from",
+    "place_points", "point_count", "recipe_from", "unused_options",
 ]

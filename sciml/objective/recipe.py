@@ -45,13 +45,15 @@ class Recipe:
 
     Args:
         model: Name of the architecture.
-        optimizer: Stages, e.g. "gauss-newton" or "adam:2000,gauss-newton".
+        optimizer: Stages, e.g. "gauss-newton" or "adam:2000,gauss-newton"; "auto": see `auto.py`.
         sampler: Name of the sampler of regions; fixed points and integrals keep theirs.
         points: Interior points.
         boundary_points: Points of each other condition; None: a quarter of `points`.
         balance: "fixed", or names of balancers joined by "+", e.g. "grad-norm", "causal+config".
         constraints: "auto", "hard" or "soft"; see `problem/hard.py`.
-        steps, time: Budget in steps or seconds, whichever ends first; None: no limit of that kind.
+        steps, time: Budget in steps or seconds, whichever ends first; None: no limit of that kind. Seconds are those
+            of training steps, with the redrawing of points and, where asked for, compilation; not of imports, reports,
+            checkpoints and figures. The step in which they run out is finished.
         batch: Points per first-order step, drawn from the current points; None: all.
         schedule: Of the learning rate of first-order stages.
         clip: Largest gradient norm of first-order stages; None: no clipping.
@@ -64,7 +66,7 @@ class Recipe:
     """
 
     model: str = "mlp"
-    optimizer: str = "gauss-newton"
+    optimizer: str = "auto"
     sampler: str = "rad"
     points: int = 2000
     boundary_points: int | None = None
@@ -115,7 +117,8 @@ class Recipe:
     def stages(self) -> tuple[StagePlan, ...]:
         """The optimizers in order with their steps."""
         plans = []
-        for part in self.optimizer.replace("+", ",").split(","):
+        stages = "gauss-newton" if self.optimizer == "auto" else self.optimizer
+        for part in stages.replace("+", ",").split(","):
             name, _, count = part.strip().partition(":")
             if count and not count.isdigit():
                 raise ProblemError(f"optimizer {part.strip()!r}: after the colon comes a number of steps, as in "

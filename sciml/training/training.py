@@ -19,6 +19,7 @@ from ..balance import build_balance
 from ..errors import NonFiniteError, ProblemError, TrainingError
 from ..metrics import errors
 from ..objective import DTYPES, Recipe, build_objective, place_points, point_count
+from ..objective.auto import resolve_optimizer
 from ..objective.diagnose import culprit
 from ..objective.recipe import StagePlan, sampler_options
 from ..points import Points
@@ -81,6 +82,7 @@ class Training:
             b.name: SAMPLERS[recipe.sampler](**sampler_options(recipe)) for b in self.objective.blocks
             if not isinstance(b.region, Points)}
         self._draw_first()
+        recipe = self.recipe = resolve_optimizer(recipe, self.objective)
         self.stages = recipe.stages()
         self.balance = build_balance(recipe.balance, recipe.options)
         self.stage, self.step, self.stage_step = 0, 0, 0
