@@ -8,10 +8,10 @@ from test_optim import rosenbrock
 import sciml
 from sciml import Box, Dirichlet, Equation, Problem, laplacian
 from sciml.calculus.factored import FactoredJacobian, FactoredRows
-from sciml.errors import NonFiniteError, ProblemError
+from sciml.errors import NonFiniteError, ProblemError, TrainingError
 from sciml.fields import FieldOptions, build_network, head_of
 from sciml.objective import build_objective, make_recipe
-from sciml.optim import OPTIMIZERS, GaussNewton
+from sciml.optim import OPTIMIZERS, GaussNewton, memory
 from sciml.optim.gauss_newton_cg import ConjugateGradients, GaussNewtonCG
 from sciml.optim.natural import ENGD, ENGDW, SPRING
 from sciml.optim.varpro import Range, VarPro
@@ -178,6 +178,20 @@ def test_a_damping_below_rounding_is_raised_until_the_kernel_can_be_factored():
     r, J = torch.ones(3, dtype=torch.float64), torch.full((3, 3), -1e8, dtype=torch.float64)     # rank one
     d, _ = ENGDW([parameter(3)], damping=1e-300).direction(r, FactoredJacobian.of_matrix(J))
     torch.testing.assert_close(J @ d, r, rtol=1e-6, atol=0)      # r lies in the range of J
+
+
+@pytest.mark.parametrize("form, sentence", [("kernel", "4 × 4 residuals needs .* fewer points"),
+                                            ("parameters", "7 × 7 parameters needs .* fewer parameters")])
+def test_a_gram_matrix_that_does_not_fit_is_refused_before_it_is_taken(form, sentence, monkeypatch):
+    x, J = parameter(7), random(4, 7)
+    optimizer = ENGDW([x], form=form)
+    linearize = lambda: (random(4, seed=1), FactoredJacobian.of_matrix(J))
+    need = 8 * 2 * 4**2 if form == "kernel" else 8 * (2 * 7**2 + 4 * 7)
+    monkeypatch.setattr(memory, "available_memory", lambda device: need)
+    optimizer.step(linearize, lambda: random(4, seed=1))
+    monkeypatch.setattr(memory, "available_memory", lambda device: need - 1)
+    with pytest.raises(TrainingError, match=sentence):
+        optimizer.step(linearize, lambda: random(4, seed=1))
 
 
 @pytest.mark.parametrize("name", [*NATURAL, "gauss-newton-cg"])

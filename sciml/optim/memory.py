@@ -49,3 +49,23 @@ def demand_memory(R: int, P: int, dtype: torch.dtype, device: torch.device) -> N
         f"the Jacobian of {R:,} residuals and {P:,} parameters needs {jacobian / 2**30:.1f} GiB and its Gram matrix "
         f"{gram / 2**30:.1f} GiB, and {have / 2**30:.1f} GiB are left on {device}; use optimizer={fits}, which keeps "
         "the Jacobian by its factors, or lbfgs, fewer points, or a smaller field")
+
+
+def demand_gram(R: int, P: int, kernel: bool, dtype: torch.dtype, device: torch.device) -> None:
+    """Raises if a Gram matrix with a factor of it, and J where it is formed, do not fit into the memory that is left.
+
+    Args:
+        R, P: Residuals and parameters.
+        kernel: Whether it is J Jᵀ, shape (R, R), from the factors of J, and not JᵀJ.
+
+    Raises:
+        TrainingError: It does not fit; says what does.
+    """
+    n = R if kernel else P
+    need = (2 * n**2 + (0 if kernel else R * P)) * dtype.itemsize
+    have = available_memory(device)
+    if have is not None and need > have:
+        raise TrainingError(
+            f"the matrix of {n:,} × {n:,} {'residuals' if kernel else 'parameters'} needs {need / 2**30:.1f} GiB with "
+            f"its factor, and {have / 2**30:.1f} GiB are left on {device}; use optimizer=gauss-newton-cg, which takes "
+            f"none, or fewer {'points' if kernel else 'parameters'}")

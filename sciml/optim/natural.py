@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..calculus.factored import FactoredJacobian
 from ..errors import NonFiniteError, ProblemError
+from .memory import demand_gram
 from .moves import move, symmetric_gram
 
 FORMS = ("auto", "parameters", "kernel")
@@ -69,6 +70,7 @@ class NaturalGradient(torch.optim.Optimizer):
             The loss |r|² after the step.
 
         Raises:
+            TrainingError: The Gram matrix is larger than the memory that is left.
             NonFiniteError: r or J is not finite. Whatever is raised, the parameters are those from before the step.
         """
         params = self.param_groups[0]["params"]
@@ -77,6 +79,7 @@ class NaturalGradient(torch.optim.Optimizer):
         before = float(r @ r)
         if not isfinite(before):
             raise NonFiniteError("loss")
+        demand_gram(*F.shape, self.kernel_form(F), r.dtype, r.device)
         direction, eta = self.direction(r, F)
         if not isfinite(float(direction.square().sum())):
             raise NonFiniteError("gradient")
