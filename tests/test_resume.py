@@ -43,6 +43,13 @@ RECIPES = {
     "adam with attention, then gauss-newton": {"optimizer": "adam:6,gauss-newton", "balance": "rba+relobralo",
                                                "rad.every": 0, "relobralo.rho": 0.5},
     "gauss-newton with weights at redraws": {"optimizer": "gauss-newton", "balance": "vrba+ntk", "rad.every": 3},
+    "engd": {"optimizer": "engd", "rad.every": 3},
+    "engd-w with scaled rows": {"optimizer": "engd-w", "engd-w.jacobi": True, "rad.every": 4},
+    "spring with redraws": {"optimizer": "spring", "rad.every": 3, "spring.lr": 0.05},
+    "spring by the kernel": {"optimizer": "spring", "points": 20, "spring.form": "kernel"},
+    "matrix-free gauss-newton": {"optimizer": "gauss-newton-cg", "rad.every": 4,
+                                 "gauss-newton-cg.preconditioner": "units"},
+    "adam, then variable projection": {"optimizer": "adam:3,varpro", "constraints": "soft", "rad.every": 4},
     "adam with clipped gradients in float32": {"optimizer": "adam", "clip": 0.1, "dtype": "float32"},
 }
 N = 12

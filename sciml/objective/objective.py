@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ..calculus import engine_for
 from ..calculus.engines import Engine
-from ..errors import TrainingError
+from ..calculus.factored import FactoredJacobian
 from ..points import Points
 from ..precondition import Transform
 from ..problem import Block, Problem
@@ -319,41 +319,13 @@ class Objective(nn.Module):
         """r, shape (R,), without graph: blocks in their order, preconditioned ones last."""
         return self._stack()
 
-    def linearize(self) -> tuple[Tensor, Tensor]:
-        """r of shape (R,) and J = ∂r/∂θ of shape (R, P), rows as in `residual`."""
-        P = sum(p.numel() for p in self.trainable)
-        plain = self._plain()
-        R = sum(self.row_count(b) * len(b.components) for b in plain)
-        r, J = self._allocate(R, P)
-        row = 0
-        for block in plain:
-            for points, data, rows in self.pieces(block):
-                values, slope = self._linearizer.rows(block, points, data)
-                factor, n = self.factor(block, rows), values.numel()
-                r[row:row + n] = (factor * values).reshape(-1)
-                factor = factor[..., None] if isinstance(factor, Tensor) and factor.ndim else factor
-                torch.mul(slope, factor, out=J[row:row + n].view_as(slope))
-                row += n
-        for transform in self.transforms:
-            z, Z = self._linearized_through(transform, P)
-            r, J = torch.cat([r, z]), torch.cat([J, Z])
-        return r, J
+    def linearize(self, parameters: Sequence[Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """r of shape (R,) and J = ∂r/∂θ of shape (R, P) for some parameters (None: all), rows as in `residual`."""
+        return self._linearizer.matrix(parameters)
 
-    def _linearized_through(self, transform: Transform, P: int) -> tuple[Tensor, Tensor]:
-        parts = [self._linearizer.rows(b, p, data) for b in self._blocks_of(transform)
-                 for p, data, _ in self.pieces(b)]
-        raw = torch.cat([v.reshape(-1) for v, _ in parts])
-        slope = torch.cat([J.reshape(-1, P) for _, J in parts])
-        return self._transformed(transform, raw), self._transformed(transform, slope)
-
-    def _allocate(self, R: int, P: int) -> tuple[Tensor, Tensor]:
-        try:
-            return (torch.empty(R, dtype=self.dtype, device=self.device),
-                    torch.empty(R, P, dtype=self.dtype, device=self.device))
-        except RuntimeError as error:
-            raise TrainingError(
-                f"the Jacobian of {R:,} residuals and {P:,} parameters needs {R * P * 8 / 2**30:.1f} GiB, which this "
-                "device does not have; use fewer points, a smaller field, or optimizer=lbfgs") from error
+    def factored(self) -> tuple[Tensor, FactoredJacobian]:
+        """r of shape (R,) and J = ∂r/∂θ by its factors, in the memory of one pass through the field."""
+        return self._linearizer.factored()
 
     def magnitude(self, block: Block):
         """|r| at any points of a block's region: the norm over components; for samplers and figures."""

@@ -14,14 +14,17 @@ from .build import (
 )
 from .extra import EXTRA
 from .gauss_newton import GaussNewton
+from .gauss_newton_cg import GaussNewtonCG
 from .lbfgs import LBFGS
 from .m_config import MConFIG
 from .multiadam import MultiAdam
+from .natural import ENGD, ENGDW, SPRING
 from .nncg import NystromNewtonCG
 from .soap import SOAP
+from .varpro import VarPro
 
 __all__ = [
-    "BFGS", "DENSE", "EXTRA", "LBFGS", "OPTIMIZERS", "SOAP", "SSBFGS", "GaussNewton", "MConFIG", "MultiAdam",
-    "NystromNewtonCG", "SSBroyden", "build_optimizer", "is_optimizer", "is_second_order", "needs", "optimizer_class",
-    "optimizer_name", "rounds_steps",
+    "BFGS", "DENSE", "ENGD", "ENGDW", "EXTRA", "LBFGS", "OPTIMIZERS", "SOAP", "SPRING", "SSBFGS", "GaussNewton",
+    "GaussNewtonCG", "MConFIG", "MultiAdam", "NystromNewtonCG", "SSBroyden", "VarPro", "build_optimizer",
+    "is_optimizer", "is_second_order", "needs", "optimizer_class", "optimizer_name", "rounds_steps",
 ]

@@ -6,7 +6,8 @@
 | `MultiLoss` | gradients of several losses (MultiAdam, M-ConFIG), with the same schedule | a random batch, or all |
 | `QuasiNewton` | a deterministic loss closure (L-BFGS, BFGS, SSBroyden) | fixed |
 | `NewtonCG` | a loss that is twice differentiable (Nyström–Newton–CG) | fixed |
-| `LeastSquares` | residual vector and Jacobian (Gauss–Newton) | fixed |
+| `LeastSquares` | residual vector and Jacobian, as a matrix or by factors (Gauss–Newton, natural gradients) | fixed |
+| `Projected` | the same for a body and a linear head (variable projection) | fixed |
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torch import Generator, Tensor
 
 from ..balance import Balance, Projection, Surgery
 from ..errors import NonFiniteError
+from ..fields import head_of
 from ..objective import Objective, Recipe
 from ..objective.recipe import optimizer_options
 from ..optim import build_optimizer, needs
@@ -41,7 +43,11 @@ class Driver(ABC):
     def __init__(self, objective: Objective, name: str, options: Mapping[str, object]):
         self.objective = objective
         self.name = name
-        self.optimizer = build_optimizer(name, objective.trainable, options)
+        self.optimizer = build_optimizer(name, self.parameters(), options)
+
+    def parameters(self) -> list:
+        """What the optimizer is given: tensors, or groups of them."""
+        return self.objective.trainable
 
     @abstractmethod
     def step(self, progress: float) -> Tensor:
@@ -301,8 +307,8 @@ class LeastSquares(Driver):
 
     def step(self, progress):
         objective = self.objective
-        return torch.tensor(self.optimizer.step(objective.linearize, objective.residual),
-                            dtype=objective.dtype)
+        linearize = objective.factored if self.optimizer.needs == "factored" else objective.linearize
+        return torch.tensor(self.optimizer.step(linearize, objective.residual), dtype=objective.dtype)
 
     def trouble(self):
         if self.optimizer.refused >= 3:
@@ -311,6 +317,15 @@ class LeastSquares(Driver):
 
     def extras(self):
         return self.optimizer.extras()
+
+
+class Projected(LeastSquares):
+    """Variable projection: the field's last layer is solved for, the rest is trained."""
+
+    def parameters(self):
+        head = head_of(self.objective.field, self.objective.problem.region.bounds)
+        body = [p for p in self.objective.trainable if all(p is not h for h in head)]
+        return [{"params": body}, {"params": list(head)}]
 
 
 class NewtonCG(Driver):
@@ -345,8 +360,10 @@ def build_driver(objective: Objective, name: str, recipe: Recipe, balance: Balan
     """The driver that fits an optimizer."""
     options = optimizer_options(recipe, name)
     kind = needs(name)
-    if kind == "residual":
+    if kind in ("residual", "factored"):
         return LeastSquares(objective, name, options)
+    if kind == "head":
+        return Projected(objective, name, options)
     if kind == "hessian":
         return NewtonCG(objective, name, options, generator)
     if kind == "closure":
