@@ -29,6 +29,12 @@ RECIPES = {
     "adam, then gauss-newton": {"optimizer": "adam:6,gauss-newton", "rad.every": 4},
     "adam with weights and surgery": {"optimizer": "adam", "balance": "grad-norm+config", "constraints": "soft",
                                       "grad-norm.every": 3, "grad-norm.first": 2},
+    "gauss-newton through lu, linearised anew": {"optimizer": "gauss-newton", "precondition": "lu", "lu.every": 5},
+    "l-bfgs on differences": {"optimizer": "lbfgs", "precondition": "ilu", "ilu.every": 4,
+                              "ilu.residual": "differences"},
+    "adam in h-minus-1": {"optimizer": "adam", "precondition": "h-minus-1", "constraints": "soft"},
+    "adam, then gauss-newton in pseudo-time": {"optimizer": "adam:8,gauss-newton", "precondition": "pseudo-time",
+                                               "pseudo-time.every": 3, "rad.every": 4},
     "adam with clipped gradients in float32": {"optimizer": "adam", "clip": 0.1, "dtype": "float32"},
 }
 N = 12

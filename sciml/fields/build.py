@@ -14,8 +14,9 @@ from ..calculus import ACTIVATIONS
 from ..errors import ProblemError, check_types, look_up, unknown_name
 from .field import Field
 from .layers import Embedding, FourierFeatures
-from .networks import NETWORKS, Shape
+from .networks import NETWORKS
 from .piecewise import Piecewise
+from .shape import Shape
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,9 @@ class FieldOptions:
         adaptive: Trainable slopes of the activations.
         fourier, sigma: Number of random Fourier features (0: none) and their scale.
         factorized: Random weight factorisation.
-        harmonics: Fourier modes per periodic coordinate.
+        harmonics: Fourier modes per periodic coordinate; of model=fourier, per coordinate.
+        scale: Of model=fourier: "none", or "inverse-symbol" to precondition its parameters by the equation.
+        gamma: With it, the scale γ of modes that the equation does not see.
     """
 
     width: int = 20
@@ -39,6 +42,8 @@ class FieldOptions:
     sigma: float = 1.0
     factorized: bool = False
     harmonics: int = 1
+    scale: str = "none"
+    gamma: float = 1.0
 
     def __post_init__(self):
         check_types(self, "model.")
@@ -46,6 +51,9 @@ class FieldOptions:
         for name in ("width", "depth", "harmonics"):
             if getattr(self, name) < 1:
                 raise ProblemError(f"model.{name}={getattr(self, name)} must be at least 1")
+        look_up("model.scale", self.scale, dict.fromkeys(("none", "inverse-symbol")))
+        if not self.gamma > 0:
+            raise ProblemError(f"model.gamma={self.gamma} must be positive, or the modes it scales could not move")
         if self.fourier < 0:
             raise ProblemError(f"model.fourier={self.fourier} must be 0 (none) or a number of features")
 

@@ -18,7 +18,8 @@ from ..balance.build import balancer_names
 from ..errors import ProblemError, check_types, look_up, unknown_name
 from ..fields import NETWORKS, FieldOptions
 from ..optim import OPTIMIZERS, build_optimizer, is_second_order, optimizer_name
-from ..optim.build import ALIASES
+from ..optim.build import ALIASES, needs
+from ..precondition import PRECONDITIONERS, build_preconditioner
 from ..sampling import SAMPLERS
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
@@ -50,6 +51,7 @@ class Recipe:
         points: Interior points.
         boundary_points: Points of each other condition; None: a quarter of `points`.
         balance: "fixed", or names of balancers joined by "+", e.g. "grad-norm", "causal+config".
+        precondition: Name of a preconditioner of the loss; "none": the plain residual.
         constraints: "auto", "hard" or "soft"; see `problem/hard.py`.
         steps, time: Budget in steps or seconds, whichever ends first; None: no limit of that kind.
         batch: Points per first-order step, drawn from the current points; None: all.
@@ -69,6 +71,7 @@ class Recipe:
     points: int = 2000
     boundary_points: int | None = None
     balance: str = "fixed"
+    precondition: str = "none"
     constraints: str = "auto"
     steps: int | None = None
     time: float | None = None
@@ -106,6 +109,7 @@ class Recipe:
         _check_parts(self.options)
         sampler_options(self)
         _check_balance(self)
+        _check_precondition(self)
         self.field_options()
         given = {optimizer_name(part) for part in self.options if part in OPTIMIZERS or part in ALIASES}
         for name in given.union(plan.optimizer for plan in self.stages()):
@@ -160,6 +164,21 @@ def _check_balance(recipe: Recipe) -> None:
         if getattr(part, "fixed_points", False) and every:
             raise ProblemError(f"balance={name} keeps a weight for every point, and sampler={recipe.sampler} replaces "
                                f"points every {every} steps; set sampler.every=0")
+
+
+def _check_precondition(recipe: Recipe) -> None:
+    """A preconditioner must exist, take its options, and go with the batch, the balance and the optimizers."""
+    part, what = build_preconditioner(recipe.precondition, recipe.options), f"precondition={recipe.precondition}"
+    if part.mixes and recipe.batch is not None:
+        raise ProblemError(f"{what} mixes the rows of all points of a grid, which batch={recipe.batch} would cut; "
+                           "leave batch out")
+    if part.mixes and recipe.balance != "fixed":
+        raise ProblemError(f"{what} mixes rows of points and conditions, which balance={recipe.balance} would weigh "
+                           "one by one; leave one of them out")
+    for plan in recipe.stages():
+        if part.moves and needs(plan.optimizer) == "closure":
+            raise ProblemError(f"{what} changes the loss at every step, which {plan.optimizer} cannot learn from; take "
+                               "it with adam or gauss-newton")
 
 
 def _check_device(device: str) -> None:
@@ -237,10 +256,12 @@ def _check_parts(options: Mapping[str, Mapping]) -> None:
             kind, valid = "sampler", _arguments(SAMPLERS[part])
         elif part in BALANCERS:
             kind, valid = "balancer", _arguments(BALANCERS[part])
+        elif part in PRECONDITIONERS:
+            kind, valid = "preconditioner", _arguments(PRECONDITIONERS[part])
         elif part in OPTIMIZERS or part in ALIASES:
             kind, valid = "optimizer", _arguments(OPTIMIZERS[optimizer_name(part)])
         else:
-            names = ["model", "sampler", *SAMPLERS, *OPTIMIZERS, *ALIASES, *BALANCERS]
+            names = ["model", "sampler", *SAMPLERS, *OPTIMIZERS, *ALIASES, *BALANCERS, *PRECONDITIONERS]
             raise ProblemError(unknown_name("part in a dotted option", part, names))
         for name in entries:
             if name not in valid:
