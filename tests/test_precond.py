@@ -9,10 +9,12 @@ import pytest
 import torch
 from scipy import fft
 from scipy.sparse.linalg import splu
+from small import command
 
 import sciml
 from sciml import Box, Dirichlet, Disk, Equation, Initial, Neumann, Periodic, Problem, ProblemError, Robin, laplacian
-from sciml.objective import make_recipe
+from sciml.bench import preconditioning
+from sciml.objective import make_recipe, spectrum
 from sciml.precondition import PRECONDITIONERS, build_preconditioner
 from sciml.precondition.differences import line_matrix, stencil
 from sciml.precondition.gram import hats, sines
@@ -606,3 +608,73 @@ def test_the_symbol_of_an_equation_scales_its_waves():
     for kappa_, scale in zip(field.wave_vectors().tolist(), field.scale.tolist(), strict=True):
         size = abs(kappa_[1] + 10 * kappa_[0])
         assert scale == pytest.approx(0.25 if size < 1e-9 else 1 / size)
+
+
+# ---- tables and spectra ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("K", "plain", "weight", "scaled"), [
+    (4, 8.701e2, 3.2e1, {0.1: 47413, 0.3: 672.6, 1.0: 15.22, 3.0: 2.64}),
+    (16, 2.051e5, 4.6e2, {0.1: 47718, 0.3: 676.6, 1.0: 15.28, 3.0: 2.64}),
+    (64, 5.225e7, 8.3e3, {1.0: 15.28, 3.0: 2.64}),
+])
+def test_the_condition_of_a_fourier_series_for_poisson_is_the_tables(K, plain, weight, scaled):
+    """To the digits that the notes give (three or four), and the closed form of the scaled ones to nine."""
+    row = preconditioning.poisson_row(K, tuple(scaled))
+    assert row["plain"] == pytest.approx(plain, rel=5e-4)
+    assert row["weight"] == pytest.approx(weight, rel=2e-2)                      # two digits are given
+    for gamma, want in scaled.items():
+        w2 = 2 / gamma**2 * sum(k**-4 for k in range(1, K + 1))
+        closed = (1 + w2 / 2 + (w2 + w2**2 / 4) ** 0.5) ** 2
+        assert row["scaled"][gamma] == pytest.approx(want, rel=2e-3)
+        assert row["scaled"][gamma] == pytest.approx(closed, rel=1e-8)           # κ times rounding
+
+
+@pytest.mark.parametrize(("beta", "spread", "null"), [(1, 2.6e2, 17), (10, 7.7e3, 1), (50, 1.7e5, 1)])
+def test_the_condition_of_advection_is_the_tables_and_its_scaled_one_does_not_know_the_speed(beta, spread, null):
+    row = preconditioning.advection_row(beta)
+    assert row["plain"] == pytest.approx((8 + 8 * beta) ** 2, rel=1e-9)
+    assert row["plain"] == pytest.approx(spread, rel=3e-2)                       # two digits are given
+    assert row["null"] == null
+    assert row["scaled"] < 20
+
+
+@pytest.mark.parametrize("gamma", [3.0, 10.0])
+def test_gradient_descent_takes_the_steps_that_kappa_says(gamma):
+    run = preconditioning.poisson(32, scale="inverse-symbol", gamma=gamma)
+    weight = 2 * pi / gamma**2
+    A = preconditioning.grams(run)
+    condition = preconditioning.kappa(A["equation"] + weight * A["boundary"])
+    taken = preconditioning.descend(run, {"boundary": weight})
+    assert taken <= preconditioning.steps_of(condition) <= 2 * taken + 2         # the start is not the worst one
+    assert taken <= 20
+
+
+def test_plain_gradient_descent_needs_as_many_steps_as_its_table_says():
+    run = preconditioning.poisson(2)
+    A = preconditioning.grams(run)
+    condition = preconditioning.kappa(A["equation"] + 8 * A["boundary"])
+    taken = preconditioning.descend(run, {"boundary": 8.0})
+    assert condition > 40
+    assert 0.5 * preconditioning.steps_of(condition) < taken <= preconditioning.steps_of(condition)
+
+
+def test_the_spectrum_of_known_singular_values():
+    Q = torch.linalg.qr(torch.randn(9, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))[0]
+    found = spectrum(Q * torch.tensor([10.0, 5.0, 0.1, 0.0], dtype=torch.float64))
+    assert (found.rows, found.parameters, found.rank) == (9, 4, 3)
+    assert found.kappa == pytest.approx(1e4, rel=1e-10)
+    p = np.array([100, 25, 0.01]) / 125.01
+    assert found.effective_rank == pytest.approx(np.exp(-(p * np.log(p)).sum()), rel=1e-12)
+
+
+def test_check_prints_the_condition_before_and_after(capsys):
+    assert command("check", "poisson1d_periodic", "--spectrum") == 0
+    text = capsys.readouterr().out
+    plain, scaled = (next(line for line in text.splitlines() if line.startswith(name + " ")).split("e+")[0].split()[-1]
+                     for name in ("plain", "scaled"))
+    assert float(scaled) == pytest.approx(2.64, abs=0.01)
+    assert float(plain) >= 1
+    assert command("check", "poisson", "--spectrum", "--precondition", "lu", "--points", 100) == 0
+    text = capsys.readouterr().out
+    assert "κ(JᵀJ)" in text and "plain" in text and "lu" in text

@@ -198,7 +198,7 @@ class Objective(nn.Module):
         total = torch.zeros((), dtype=self.dtype, device=self.device)
         found: dict[str, Tensor] = {}
         wanted = {b.name for b in self.blocks} if names is None else set(names)
-        for block in self._plain():
+        for block in self.trained:
             if block.name not in wanted:
                 continue
             square = torch.zeros_like(total)
@@ -295,7 +295,8 @@ class Objective(nn.Module):
     def _blocks_of(self, transform: Transform) -> list[Block]:
         return [self.stand_ins.get(name, b) for name in transform.blocks for b in self.blocks if b.name == name]
 
-    def _plain(self) -> list[Block]:
+    @property
+    def trained(self) -> list[Block]:
         """Blocks that are trained and whose rows no preconditioner mixes."""
         taken = {name for t in self.transforms for name in t.blocks}
         return [self.stand_ins.get(b.name, b) for b in self.blocks if b.name not in taken]
@@ -313,7 +314,7 @@ class Objective(nn.Module):
     def _stack(self) -> Tensor:
         """r, shape (R,), with graph if gradients are on."""
         parts = [(self.factor(b, rows) * self.rows(b, p, data)).reshape(-1)
-                 for b in self._plain() for p, data, rows in self.pieces(b)]
+                 for b in self.trained for p, data, rows in self.pieces(b)]
         for t in self.transforms:
             raw = [self.rows(b, p, data).reshape(-1) for b in self._blocks_of(t) for p, data, _ in self.pieces(b)]
             parts.append(self._transformed(t, torch.cat(raw)))
@@ -327,7 +328,7 @@ class Objective(nn.Module):
     def linearize(self) -> tuple[Tensor, Tensor]:
         """r of shape (R,) and J = ∂r/∂θ of shape (R, P), rows as in `residual`."""
         P = sum(p.numel() for p in self.trainable)
-        plain = self._plain()
+        plain = self.trained
         R = sum(self.row_count(b) * len(b.components) for b in plain)
         r, J = self._allocate(R, P)
         row = 0
