@@ -36,5 +36,5 @@ problem = Problem(
         Equation(no_moment, on=ends),
     ],
     reference=dict(u=shaken),
-    defaults=dict(optimizer="gauss-newton", model=dict(width=20, depth=3), points=2000, sampler="sobol", time=60),
+    defaults=dict(model=dict(width=20, depth=3), points=2000, sampler="sobol", time=60),
 )

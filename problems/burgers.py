@@ -26,5 +26,5 @@ problem = Problem(
         Dirichlet(u=0.0, on=["x-", "x+"]),
     ],
     reference="burgers.h5",
-    defaults=dict(optimizer="gauss-newton", model=dict(width=16, depth=4), points=3000, sampler="rad", time=60),
+    defaults=dict(model=dict(width=16, depth=4), points=3000, sampler="rad", time=60),
 )

@@ -27,5 +27,5 @@ problem = Problem(
         Dirichlet(u=0.0, on=["x-", "x+"]),
     ],
     reference="burgers_nu.h5",
-    defaults=dict(optimizer="gauss-newton", model=dict(width=24, depth=3), points=4000, sampler="rad", time=150),
+    defaults=dict(model=dict(width=24, depth=3), points=4000, sampler="rad", time=150),
 )

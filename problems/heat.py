@@ -26,5 +26,5 @@ problem = Problem(
         Dirichlet(u=0.0, on=["x-", "x+"]),
     ],
     reference=dict(u=lambda x, t: torch.exp(-alpha * pi**2 * t) * torch.sin(pi * x)),
-    defaults=dict(optimizer="gauss-newton", model=dict(width=20, depth=3), points=1000, sampler="sobol", time=20),
+    defaults=dict(model=dict(width=20, depth=3), points=1000, sampler="sobol", time=20),
 )

@@ -36,5 +36,5 @@ problem = Problem(
         Observations(at=dict(x=x_data, t=t_data), u=u_data),
     ],
     reference=dict(u=lambda x, t, k: torch.exp(-k * pi**2 * t) * torch.sin(pi * x), k=k_true),
-    defaults=dict(optimizer="gauss-newton", model=dict(width=20, depth=2), points=1000, sampler="sobol", time=20),
+    defaults=dict(model=dict(width=20, depth=2), points=1000, sampler="sobol", time=20),
 )

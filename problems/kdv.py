@@ -26,6 +26,6 @@ problem = Problem(
         Periodic(on="x", derivatives=2),
     ],
     reference="kdv.h5",
-    defaults=dict(optimizer="gauss-newton", model=dict(width=16, depth=4, harmonics=2), points=3000, sampler="rad",
+    defaults=dict(model=dict(width=16, depth=4, harmonics=2), points=3000, sampler="rad",
                   time=100),
 )

@@ -32,5 +32,5 @@ problem = Problem(
         Dirichlet(u=swing, on=["x-", "x+"]),
     ],
     reference=dict(u=swing),
-    defaults=dict(optimizer="gauss-newton", model=dict(width=20, depth=3), points=2000, sampler="sobol", time=60),
+    defaults=dict(model=dict(width=20, depth=3), points=2000, sampler="sobol", time=60),
 )

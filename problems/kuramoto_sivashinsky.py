@@ -31,6 +31,6 @@ problem = Problem(
         Periodic(on="x", derivatives=3),
     ],
     reference="kuramoto_sivashinsky.h5",
-    defaults=dict(optimizer="gauss-newton", model=dict(width=32, depth=3, harmonics=4), points=4000, sampler="rad",
+    defaults=dict(model=dict(width=32, depth=3, harmonics=4), points=4000, sampler="rad",
                   time=200),
 )

@@ -24,5 +24,5 @@ problem = Problem(
     unknowns="u",
     conditions=[Equation(poisson), Dirichlet(u=0.0)],
     reference=dict(u=membrane),
-    defaults=dict(optimizer="gauss-newton", model=dict(width=20, depth=2), points=1000, sampler="sobol", time=20),
+    defaults=dict(model=dict(width=20, depth=2), points=1000, sampler="sobol", time=20),
 )

@@ -28,6 +28,6 @@ problem = Problem(
         Dirichlet(u=0.0, on="holes", name="circles", weight=100),
     ],
     reference="poisson_holes.h5",
-    defaults=dict(optimizer="gauss-newton", model=dict(width=24, depth=3), points=2000,
+    defaults=dict(model=dict(width=24, depth=3), points=2000,
                   boundary_points=800, sampler="sobol", time=60, constraints="soft"),
 )

@@ -37,5 +37,5 @@ problem = Problem(
         Periodic(on="x", derivatives=0),
     ],
     reference=dict(u=logistic),
-    defaults=dict(optimizer="gauss-newton", model=dict(width=20, depth=3), points=2000, sampler="rad", time=60),
+    defaults=dict(model=dict(width=20, depth=3), points=2000, sampler="rad", time=60),
 )

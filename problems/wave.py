@@ -32,5 +32,5 @@ problem = Problem(
         Dirichlet(u=0.0, on=["x-", "x+"]),
     ],
     reference=dict(u=string),
-    defaults=dict(optimizer="gauss-newton", model=dict(width=16, depth=4), points=2000, sampler="sobol", time=120),
+    defaults=dict(model=dict(width=16, depth=4), points=2000, sampler="sobol", time=120),
 )

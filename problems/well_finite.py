@@ -45,5 +45,5 @@ problem = Problem(
         Integral(overlap, weight=1000.0),
     ],
     reference="well_finite.h5",
-    defaults=dict(optimizer="gauss-newton", model=dict(width=20, depth=2), points=500, sampler="sobol", time=20),
+    defaults=dict(model=dict(width=20, depth=2), points=500, sampler="sobol", time=20),
 )

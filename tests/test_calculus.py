@@ -6,6 +6,7 @@ from math import pi
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sciml.calculus import (
     Frame,
@@ -462,6 +463,64 @@ def test_equal_numbers_of_different_kinds_and_tensors_are_not_confused():
     like = torch.full((2,), 3.0, dtype=torch.float64)
     values = [float(v[0]) for v in program({program.leaves[0]: like}, like)]
     assert values == [4.5, 7.5, 5.0, 5.0, 9.0, 27.0]
+
+
+class Copies(TorchDispatchMode):
+    """Counts copies to another device or dtype."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function is torch.ops.aten._to_copy.default
+        return function(*args, **(kwargs or {}))
+
+
+def captured(k):
+    """k u + k, and points of float32."""
+    program = Program({"q": k * PLANE.leaf("unknown", "u"), "k": k})
+    return program, torch.ones(3)
+
+
+def test_a_captured_tensor_is_copied_once_for_each_dtype():
+    program, like = captured(torch.tensor(0.5, dtype=torch.float64))
+    points = {dtype: like.to(dtype) for dtype in (torch.float32, torch.float16)}
+    with Copies() as copies:
+        for dtype in (torch.float32, torch.float16) * 3:
+            values = program({program.leaves[0]: points[dtype]}, points[dtype])
+            assert all(v.dtype == dtype and v[0].item() == 0.5 for v in values)
+    assert copies.count == 2
+
+
+def test_no_copy_of_a_captured_tensor_outlives_a_transform_or_inference_mode():
+    program, like = captured(torch.tensor(0.5, dtype=torch.float64))
+    run = lambda u: program({program.leaves[0]: u}, u)[0]
+    torch.func.jvp(run, (like,), (like,))
+    torch.func.vmap(run)(like)
+    with torch.inference_mode():
+        run(like)
+    u = like.clone().requires_grad_()
+    run(u).sum().backward()
+    torch.testing.assert_close(u.grad, torch.full((3,), 0.5))
+
+
+def test_a_captured_tensor_that_is_trained_gets_its_gradient_at_every_step():
+    k = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
+    program, like = captured(k)
+    for _ in range(2):
+        k.grad = None
+        program({program.leaves[0]: like}, like)[0].sum().backward()
+        assert float(k.grad) == 3.0
+
+
+def test_a_compiled_program_contains_no_copy_of_its_captured_tensors():
+    program, like = captured(torch.tensor(0.5, dtype=torch.float64))
+    program.constants(like.device, like.dtype)
+    graphs = []
+    compiled = torch.compile(lambda u: program({program.leaves[0]: u}, u), fullgraph=True,
+                             backend=lambda graph, inputs: graphs.append(graph) or graph)
+    assert float(compiled(like)[0][0]) == 0.5
+    (graph,) = graphs
+    assert "to" not in [node.target for node in graph.graph.nodes]
 
 
 def test_a_program_of_constants_has_one_value_per_point(device):

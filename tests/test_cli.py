@@ -40,6 +40,9 @@ def test_solve_keeps_everything_that_a_run_folder_holds(tmp_path, capsys, monkey
     assert {"status", "relative_l2", "null_score", "seconds", "steps", "seed", "device", "dtype", "parameters",
             "versions"} <= set(result)
     assert (result["status"], result["steps"], result["seed"]) == ("ok", 5, 0)
+    assert 0 < result["seconds"] < result["wall_seconds"]
+    assert f"5 steps in {result['seconds']:.1f} s of training (this call: {result['wall_seconds']:.1f} s" in out.out
+    assert sciml.Solution.load(folder).wall_seconds == result["wall_seconds"]
     with h5py.File(folder / "solution.h5") as file:
         assert list(file.attrs["order"]) == ["x", "t"]
         assert set(file) >= {"coordinates", "prediction", "reference", "points"}
@@ -47,6 +50,12 @@ def test_solve_keeps_everything_that_a_run_folder_holds(tmp_path, capsys, monkey
         assert text in out.out
     assert out.err == ""
     assert "\x1b" not in out.out
+
+
+def test_the_help_says_which_seconds_a_budget_counts(capsys):
+    assert command("solve", "--help") == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "imports, the reference, reports, checkpoints and figures come on top" in text and "wall_seconds" in text
 
 
 def test_each_run_gets_a_folder_of_its_own(tmp_path, monkeypatch):
@@ -88,6 +97,17 @@ def test_check_shows_equations_regions_sizes_and_trains_nothing(tmp_path, capsys
                  "gauss-newton in float32", "no mistakes found"):
         assert text in out
     assert not list(tmp_path.glob("runs*"))
+
+
+def test_a_weight_of_a_condition_that_is_built_in_is_said_to_do_nothing(tmp_path, capsys):
+    path = write(tmp_path, HEAT.replace("Dirichlet(u=0.0", "Dirichlet(weight=100, points=9, u=0.0"))
+    sentence = "weight=100 and points=9 of condition 'dirichlet' do nothing: the condition is built into the field"
+    assert command("check", path) == 0
+    assert f"note        {sentence}" in capsys.readouterr().out
+    assert command("solve", path, "--steps", 1, "--no-figures", "--out", tmp_path / "run") == 0
+    assert capsys.readouterr().err.count(sentence) == 1
+    assert command("check", path, "--constraints", "soft") == 0
+    assert "do nothing" not in capsys.readouterr().out
 
 
 def test_check_does_not_compute_a_reference_that_is_a_function(tmp_path, capsys):

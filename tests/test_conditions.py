@@ -90,6 +90,83 @@ def test_a_mistake_in_a_condition_is_one_sentence(make, sentence):
     assert "\n" not in str(caught.value)
 
 
+TAKEN = ["alpha", "at", "beta", "flux", "name", "normal", "on", "over", "points", "self", "weight"]
+
+
+@pytest.mark.parametrize("name", [*TAKEN, "lambda"])
+def test_an_unknown_may_not_have_the_name_of_an_argument_of_conditions(name):
+    with pytest.raises(ProblemError, match=f"^the unknown '{name}' has a name that is .* call it something else") as no:
+        Problem(domain=Box(x=(0, 1)), unknowns=name, conditions=[Equation(lambda x: x)])
+    assert str(no.value).endswith(f"Reserved: {', '.join(TAKEN)}.")
+
+
+@pytest.mark.parametrize("kind", ["coordinate", "parameter"])
+@pytest.mark.parametrize("name", ["normal", "self", "lambda"])
+def test_coordinates_and_parameters_may_not_be_called_normal_self_or_a_word_of_python(kind, name):
+    domain = Disk(names=(name, "y")) if kind == "coordinate" else Disk()
+    parameters = {name: 1.0} if kind == "parameter" else {}
+    with pytest.raises(ProblemError, match=f"^the {kind} '{name}' has a name that is"):
+        Problem(domain=domain, unknowns="u", conditions=[Dirichlet(u=0.0)], parameters=parameters)
+
+
+def test_a_coefficient_may_be_called_alpha():
+    assert square(equation=lambda u, alpha: alpha * laplace(u), parameters=dict(alpha=0.1)).parameters == {"alpha": 0.1}
+
+
+def test_one_name_means_one_thing():
+    with pytest.raises(ProblemError, match="the name 'x' is used twice among the coordinates, unknowns and parameters"):
+        Problem(domain=Box(x=(0, 1)), unknowns="x", conditions=[Dirichlet(x=0.0)])
+
+
+def walls(*conditions, domain=None, unknowns="u", **options):
+    first = Equation(lambda u: u.xx)
+    return Problem(domain=domain or Box(x=(0, 1), y=(0, 1)), unknowns=unknowns, conditions=[first, *conditions],
+                   **options)
+
+
+UNIT = Box(x=(0, 1), t=(0, 1))
+CONTRADICTIONS = {
+    "a face": lambda: walls(Dirichlet(u=0.0, on="x-"), Dirichlet(u=1.0, on="x-")),
+    "a face of all": lambda: walls(Dirichlet(u=1.0, on="y+"), Dirichlet(u=0.0)),
+    "functions": lambda: walls(Dirichlet(u=lambda y: y, on="x-"), Dirichlet(u=lambda y: y**2, on="x-")),
+    "part of a face": lambda: walls(Dirichlet(u=0.0, on="x-"), Dirichlet(u=1.0, on=lambda x, y: (x == 0) & (y > 0.8))),
+    "one face of two": lambda: walls(Dirichlet(u=0.0, on=["x-", "x+"]), Dirichlet(u=1.0, on=["x+", "y+"])),
+    "normals": lambda: walls(Dirichlet(u=lambda normal: normal.x, on="x-"), Dirichlet(u=1.0, on="x-")),
+    "the start": lambda: walls(Initial(u=1.0), Initial(u=lambda x: x), domain=UNIT),
+    "the start and its face": lambda: walls(Initial(u=1.0), Dirichlet(u=0.0, on="initial"), domain=UNIT),
+    "velocities": lambda: walls(Initial(u=0.0, u_t=1.0), Initial(u=0.0, u_t=2.0), domain=UNIT),
+    "a body": lambda: walls(Dirichlet(u=0.0, on=Box(x=(0, 0.5), y=(0, 0.5))), Dirichlet(u=1.0, on="x-")),
+    "a point": lambda: walls(Pin(u=0.0, at=dict(x=0.0, y=0.5)), Pin(u=1.0, at=dict(x=0.0, y=0.5))),
+    "a range": lambda: walls(Equation(lambda u, k: k * u.x), Dirichlet(u=lambda k: k), Dirichlet(u=1.0, on="x+"),
+                             parameters=dict(k=Range(1, 2))),
+}
+
+
+@pytest.mark.parametrize("make", CONTRADICTIONS.values(), ids=CONTRADICTIONS.keys())
+def test_two_values_for_one_unknown_on_a_shared_piece_are_refused(make):
+    with pytest.raises(ProblemError, match="^conditions '.*' and '.*' contradict each other: they prescribe u") as no:
+        make()
+    assert "\n" not in str(no.value) and str(no.value).endswith("leave one out, or give them different regions")
+
+
+AGREEMENTS = {
+    "a lid between walls": lambda: walls(Dirichlet(u=1.0, on="y+"), Dirichlet(u=0.0, on=["x-", "x+", "y-"])),
+    "a start that the walls contradict": lambda: walls(Initial(u=1.0), Dirichlet(u=0.0), domain=UNIT),
+    "the same again": lambda: walls(Dirichlet(u=0.0), Dirichlet(u=lambda x: torch.sin(math.pi * x), on="x+")),
+    "another unknown": lambda: walls(Dirichlet(u=0.0), Dirichlet(v=1.0), unknowns="u v"),
+    "a value and a velocity": lambda: walls(Initial(u=0.0), Initial(u_t=1.0), domain=UNIT),
+    "an unknown value": lambda: walls(Dirichlet(u=0.0), Dirichlet(u=lambda v: v), Dirichlet(v=0.0), unknowns="u v"),
+    "a sliver of a predicate": lambda: walls(Dirichlet(u=1.0, on=lambda x: x < 0.01), Dirichlet(u=0.0, on="y-")),
+    "halves": lambda: walls(Dirichlet(u=1.0, on=lambda x, y: (x == 0) & (y > 0.5)),
+                            Dirichlet(u=0.0, on=lambda x, y: (x == 0) & (y < 0.5))),
+}
+
+
+@pytest.mark.parametrize("make", AGREEMENTS.values(), ids=AGREEMENTS.keys())
+def test_values_that_differ_in_corners_only_are_allowed(make):
+    assert len(make().blocks) >= 2
+
+
 def test_a_derivative_takes_the_coordinate_itself():
     by_object = square(equation=lambda u, x, y: d(x * d(u, x), x) + d(u, y, y))
     by_name = square(equation=lambda u, x: d(x * u.x, "x") + u.yy)

@@ -124,6 +124,15 @@ def test_the_engines_agree_for_every_activation(activation):
     assert_engines_agree(network(activation=activation), 2, 2)
 
 
+@pytest.mark.parametrize(("name", "layers"), [("mlp", 2), ("modified-mlp", 4), ("piratenet", 8), ("siren", 2)])
+def test_every_layer_with_an_activation_has_an_adaptive_slope_of_its_own(name, layers):
+    field = network(name, adaptive=True)
+    slopes = [p for key, p in field.named_parameters() if key.endswith("slope")]
+    assert len(slopes) == layers
+    field(points()).square().sum().backward()
+    assert len({float(p.grad) for p in slopes}) == layers
+
+
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_value_of_a_field_is_the_value_of_its_jet(name, options):

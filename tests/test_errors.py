@@ -240,7 +240,7 @@ def quick(**conditions) -> Problem:
 def test_an_lbfgs_that_can_move_nothing_says_so():
     solution = sciml.solve(quick(), optimizer="lbfgs", dtype="float32", steps=400, **SMALL)
     assert solution.steps < 400
-    assert "L-BFGS moves nothing" in solution.status
+    assert "lbfgs moves nothing" in solution.status
 
 
 def test_lbfgs_trains():

@@ -55,7 +55,7 @@ def test_float32_tells_the_two_sides_apart():
     block = next(b for b in training.objective.blocks if b.name == "interface")
     points = training.objective.points["interface"]
     piecewise = training.objective.field.network
-    other = training.objective._partner(block, points)
+    other = training.objective.partner(block, points)
     assert points.X.dtype == torch.float32
     assert (piecewise.piece(points.X) == 0).all() and (piecewise.piece(other.X) == 1).all()
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import sciml
 from sciml import (
     Box,
     Dirichlet,
@@ -31,7 +32,7 @@ from sciml.calculus import ACTIVATIONS, ENGINES
 from sciml.calculus.jet import activate, linear, multiply
 from sciml.errors import TrainingError
 from sciml.fields import Field, FieldOptions, build_network
-from sciml.objective import Objective, TrainableParameters
+from sciml.objective import Objective, TrainableParameters, build_objective, make_recipe
 from sciml.precondition import Transform
 
 # float64 rounding of sums of a few dozen rows with second derivatives of size 10
@@ -343,8 +344,58 @@ def test_bounded_parameters_stay_inside_their_bounds_and_start_where_asked():
     parameters = TrainableParameters({"nu": Unknown(0.3, bounds=(0.1, 0.9)), "k": Unknown(-2.0)})
     assert parameters.values() == pytest.approx({"nu": 0.3, "k": -2.0}, rel=1e-14)
     with torch.no_grad():
-        parameters.raw["nu"].fill_(50.0)
+        parameters.trained("nu").fill_(50.0)
     assert parameters.values()["nu"] <= 0.9
+
+
+def test_free_parameters_are_trained_in_units_of_their_initial_values():
+    unknowns = {"k": Unknown(-3e-6), "E": Unknown(2e9), "c": Unknown(0.0), "values": Unknown(0.7)}
+    parameters = TrainableParameters(unknowns)
+    assert [p.item() for p in parameters.parameters()] == [-1.0, 1.0, 0.0, 1.0]
+    assert parameters.values() == {n: u.initial for n, u in unknowns.items()}
+    other = TrainableParameters({**unknowns, "k": Unknown(5.0)})
+    with torch.no_grad():
+        parameters.trained("k").fill_(0.3)
+    other.load_state_dict(parameters.state_dict())          # a state means the same whatever the start was
+    assert other.values() == parameters.values()
+
+
+# Unscaled, L-BFGS ends at 0.58 k, and Gauss–Newton's smallest damping still holds the E of the next test where it was.
+@pytest.mark.parametrize(("optimizer", "steps", "tolerance"), [("gauss-newton", 20, 1e-4), ("lbfgs", 30, 0.02)])
+def test_a_diffusivity_of_order_1e_6_is_recovered(optimizer, steps, tolerance):
+    L, k = 2e-3, 1e-6
+    formula = lambda x, t, k: torch.exp(-k * (math.pi / L) ** 2 * t) * torch.sin(math.pi * x / L)
+    x, t = torch.rand(2, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    problem = Problem(
+        domain=Box(x=(0, L), t=(0, 1)),
+        unknowns="u",
+        parameters=dict(k=Unknown(3e-6)),
+        conditions=[
+            Equation(lambda u, k: u.t - k * u.xx),
+            Initial(u=lambda x: torch.sin(math.pi * x / L)),
+            Dirichlet(u=0.0, on=["x-", "x+"]),
+            Observations(at=dict(x=L * x, t=t), u=formula(L * x, t, k)),
+        ],
+    )
+    found = sciml.solve(problem, optimizer=optimizer, steps=steps, points=100, model=dict(width=8, depth=2)).parameters
+    assert found["k"] == pytest.approx(k, rel=tolerance)
+
+
+def test_a_stiffness_of_order_1e9_is_recovered():
+    E, f = 2e9, 1e9
+    x = torch.linspace(0, 1, 20, dtype=torch.float64)
+    problem = Problem(
+        domain=Box(x=(0, 1)),
+        unknowns="u",
+        parameters=dict(E=Unknown(1e9)),
+        conditions=[
+            Equation(lambda u, E: u.xx + f / E),
+            Dirichlet(u=0.0),
+            Observations(at=dict(x=x), u=f / E * x * (1 - x) / 2),
+        ],
+    )
+    found = sciml.solve(problem, steps=20, points=50, sampler="sobol", model=dict(width=6, depth=1)).parameters
+    assert found["E"] == pytest.approx(E, rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -415,13 +466,13 @@ class HostTraffic(TorchDispatchMode):
 
     WAITING = {"aten::_local_scalar_dense", "aten::nonzero", "aten::lift_fresh", "aten::equal"}
 
-    def __init__(self):
+    def __init__(self, also=""):
         super().__init__()
-        self.found = []
+        self.found, self.waiting = [], self.WAITING | {also}
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         name = function._schema.name
-        if name in self.WAITING:
+        if name in self.waiting:
             self.found.append(name)
         return function(*args, **(kwargs or {}))
 
@@ -443,6 +494,17 @@ def test_a_first_order_step_waits_for_no_device(make):
     objective = objective_of(make())
     objective.backward()                                # tables are made in the first pass
     with HostTraffic() as traffic:
+        objective.backward()
+    assert not traffic.found
+
+
+def test_captured_tensors_are_on_the_device_when_training_starts():
+    k = torch.tensor(0.1, dtype=torch.float64)
+    problem = Problem(domain=Box(x=(0, 1)), unknowns="u", conditions=[Equation(lambda u: u.x - k * u), Pin(
+        u=1.0, at=dict(x=0.0))])
+    objective, _ = build_objective(problem, make_recipe({}, dict(dtype="float32", model=dict(width=4, depth=1))))
+    objective.points["equation"] = Points(torch.rand(5, 1), ("x",))
+    with HostTraffic(also="aten::_to_copy") as traffic:
         objective.backward()
     assert not traffic.found
 

@@ -9,8 +9,10 @@ from small import SMALL, command, inverse, write
 
 import sciml
 from sciml import Box, Dirichlet, Equation, Problem, ProblemError
-from sciml.objective import make_recipe
+from sciml.cli.show import errors_table
+from sciml.objective import build_objective, make_recipe
 from sciml.optim import OPTIMIZERS
+from sciml.solution.truth import resolve
 from sciml.training import Training, keeping
 
 
@@ -105,6 +107,31 @@ def test_a_network_of_the_wrong_shape_is_refused():
         sciml.solve(inverse(), network=torch.nn.Linear(1, 2), steps=1)
     with pytest.raises(ProblemError, match="network= fails on points of shape"):
         sciml.solve(inverse(), network=torch.nn.Linear(4, 1), steps=1)
+
+
+def well(E1, E2):
+    """A solution of the infinite well with these energies and a field that nobody has trained."""
+    problem = sciml.load_problem("well_infinite")
+    objective, _ = build_objective(problem, make_recipe(problem.defaults, {}))
+    for name, value in (("E1", E1), ("E2", E2)):
+        unit = problem.parameters[name].initial
+        objective.parameters_.trained(name).data.fill_(value / unit)
+    return sciml.Solution(problem, objective, resolve(problem), [], {})
+
+
+@pytest.mark.parametrize(("levels", "others"), [
+    ((1, 4), []), ((1.1, 3.7), []), ((4, 4), ["E1"]), ((4, 1), ["E1", "E2"]), ((1, 9), [])])
+def test_an_eigenvalue_that_is_that_of_another_known_state_is_called_so(levels, others, capsys):
+    solution = well(*(n * np.pi**2 for n in levels))
+    found = solution.result()["other_states"]
+    assert [sentence.split(" = ")[0] for sentence in found] == others
+    assert all("is that of another state, E" in sentence and "bounds=" in sentence for sentence in found)
+    errors_table(solution)
+    assert capsys.readouterr().err.count("another state") == len(others)
+
+
+def test_a_parameter_that_is_no_eigenvalue_has_no_other_state(solution):
+    assert solution.result()["other_states"] == []
 
 
 def test_a_solution_is_drawn_to_a_file(solution, tmp_path):

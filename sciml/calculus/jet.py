@@ -52,9 +52,12 @@ class Jet:
         indices: The closed set A of multi-indices.
         present: Rows of A that `data` holds; the others are zero. None: all of them.
         tape: List that collects records of operations with parameters; None: nothing is recorded.
+
+    Attributes:
+        points: Of a jet of coordinates, the tensor it was made of; None after any operation.
     """
 
-    __slots__ = ("data", "indices", "present", "tape")
+    __slots__ = ("data", "indices", "points", "present", "tape")
 
     def __init__(self, data: Tensor, indices: IndexSet, present: tuple[int, ...] | None = None,
                  tape: list | None = None):
@@ -62,6 +65,7 @@ class Jet:
         self.indices = indices
         self.present = tuple(range(len(indices))) if present is None else present
         self.tape = tape
+        self.points: Tensor | None = None
 
     @staticmethod
     def of_coordinates(X: Tensor, indices: IndexSet, tape: list | None = None) -> Jet:
@@ -70,7 +74,9 @@ class Jet:
         firsts = [i for i, alpha in enumerate(indices.indices) if sum(alpha) == 1]
         units = [torch.eye(D, dtype=X.dtype, device=X.device)[indices.indices[i].index(1)] for i in firsts]
         streams = [X, *(unit.expand(N, D) for unit in units)]
-        return Jet(torch.stack(streams), indices, (0, *firsts), tape)
+        jet = Jet(torch.stack(streams), indices, (0, *firsts), tape)
+        jet.points = X
+        return jet
 
     def with_data(self, data: Tensor) -> Jet:
         """A jet with the same streams present and other numbers."""

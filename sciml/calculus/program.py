@@ -27,8 +27,18 @@ class _Slot:
     index: int
 
 
+@dataclass(frozen=True)
+class _Constant:
+    """Reference to a tensor that an equation captured."""
+
+    index: int
+
+
 class Program:
     """Outputs as functions of leaf values.
+
+    Tensors that an equation captured (tables, measured coefficients) are copied once to each device and dtype that the
+    program runs on, not at every step; a program keeps at most one copy for each.
 
     Args:
         outputs: Quantities or plain numbers by name.
@@ -45,6 +55,8 @@ class Program:
         self._inputs: list[LeafKey] = []
         self._known: dict[int, _Slot] = {}
         self._alive: list = []
+        self._tensors: list[Tensor] = []
+        self._copies: dict[tuple[torch.device, torch.dtype], tuple[Tensor, ...]] = {}
         references = [self._place(value) for value in outputs.values()]
         self._results = tuple(references)
         self.leaves = tuple(self._inputs)
@@ -66,7 +78,7 @@ class Program:
     def _place(self, value):
         """Slot of a quantity, or the constant itself; an explicit stack, since graphs can be deep."""
         if not isinstance(value, Quantity):
-            return value
+            return self._constant(value)
         stack = [value]
         while stack:
             node = stack[-1]
@@ -92,16 +104,41 @@ class Program:
             self._slots["leaf", node.key] = _Slot(len(self._steps) - 1)
         return self._slots["leaf", node.key]
 
+    def _constant(self, value):
+        """A tensor's place among the constants; anything else is what it is."""
+        if not isinstance(value, Tensor):
+            return value
+        found = [i for i, tensor in enumerate(self._tensors) if tensor is value]
+        if not found:
+            self._tensors.append(value)
+        return _Constant(found[0] if found else len(self._tensors) - 1)
+
     def _operation(self, node: Apply) -> _Slot:
-        args = tuple(self._known[id(a)] if isinstance(a, Quantity) else a for a in node.args)
-        kwargs = {k: self._known[id(a)] if isinstance(a, Quantity) else a for k, a in node.kwargs.items()}
-        identity = lambda a: a if isinstance(a, (_Slot, int, float, bool, str, type(None))) else id(a)
+        refer = lambda a: self._known[id(a)] if isinstance(a, Quantity) else self._constant(a)
+        args = tuple(refer(a) for a in node.args)
+        kwargs = {k: refer(a) for k, a in node.kwargs.items()}
+        identity = lambda a: a if isinstance(a, (_Slot, _Constant, int, float, bool, str, type(None))) else id(a)
         key = (node.function, tuple((type(a), identity(a)) for a in args),
                tuple((k, type(a), identity(a)) for k, a in kwargs.items()))
         if key not in self._slots:
             self._steps.append(("call", node.function, args, kwargs))
             self._slots[key] = _Slot(len(self._steps) - 1)
         return self._slots[key]
+
+    def constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        """The captured tensors on a device, those of floating point in a dtype; copied the first time only.
+
+        While torch.compile traces, or under `vmap`, `jvp` and inference mode, a copy belongs to what is going on there
+        and is not kept; nor are copies of tensors that are trained.
+        """
+        key = (device, dtype)
+        if key in self._copies:
+            return self._copies[key]
+        copies = tuple(a.to(device, dtype if a.is_floating_point() else a.dtype) for a in self._tensors)
+        if not (torch.compiler.is_compiling() or torch.is_inference_mode_enabled() or _transformed()
+                or any(a.requires_grad for a in self._tensors)):
+            self._copies[key] = copies
+        return copies
 
     def __call__(self, leaves: Mapping[LeafKey, Tensor], like: Tensor) -> list[Tensor]:
         """Values of the outputs, each of the shape of `like`.
@@ -111,14 +148,12 @@ class Program:
             like: Tensor of shape (N,) that gives shape, dtype and device.
         """
         values: list = []
+        constants = self.constants(like.device, like.dtype) if self._tensors else ()
 
         def resolve(a):
             if isinstance(a, _Slot):
                 return values[a.index]
-            if isinstance(a, Tensor) and (a.device != like.device or
-                                          (a.is_floating_point() and a.dtype != like.dtype)):
-                return a.to(like.device, like.dtype if a.is_floating_point() else a.dtype)
-            return a
+            return constants[a.index] if isinstance(a, _Constant) else a
 
         for step in self._steps:
             if step[0] == "leaf":
@@ -136,3 +171,8 @@ class Program:
                 value = value.to(like.dtype)
             results.append(value.expand(like.shape) if value.ndim == 0 else value)
         return results
+
+
+def _transformed() -> bool:
+    """Whether a transform of torch.func is being traced, whose tensors must not outlive it."""
+    return torch._C._functorch.maybe_current_level() is not None

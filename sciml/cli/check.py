@@ -10,10 +10,10 @@ import torch
 from rich.table import Table
 from rich.text import Text
 
-from ..calculus.quantity import derivative_suffix
+from ..calculus.quantity import derivative_suffix, is_number
 from ..errors import ProblemError
 from ..fields import parameter_count
-from ..objective import block_jacobians, make_recipe, point_count, spectrum
+from ..objective import block_jacobians, make_recipe, point_count, spectrum, unused_options
 from ..optim import needs
 from ..points import Points
 from ..problem import load_problem
@@ -48,12 +48,14 @@ def run(arguments) -> int:
     names = problem.coordinates
     for u, alphas in problem.derivative_set().items():
         say(f"unknown     {u}: " + ", ".join(u + derivative_suffix(a, names) for a in alphas))
+    if lifted := [u for u, part in problem.known.items() if not is_number(part, 0)]:
+        say(f"lift        a known part of {', '.join(lifted)}")
     for n, value in problem.parameters.items():
         say(f"parameter   {n} = {value}")
     out.print(_conditions(training))
     for u, why in training.ansatz.refused.items():
         say(f"note        conditions on {u} stay in the loss: {why}")
-    for note in recipe_notes(recipe):
+    for note in [*unused_options(problem, training.objective), *recipe_notes(recipe)]:
         say(f"note        {note}")
     _sizes(training)
     say(f"reference   {describe(training.truth)}")

@@ -19,7 +19,7 @@ FLAGS = {
     "constraints": (str, "hard, soft or auto: initial and boundary data built into the field or not"),
     "points": (int, "interior collocation points"),
     "steps": (int, "budget in optimizer steps"),
-    "time": (float, "budget in seconds"),
+    "time": (float, "budget in seconds of training steps; imports, reports, checkpoints and figures come on top"),
     "batch": (int, "points per first-order step"),
     "device": (str, "cpu, cuda, cuda:1"),
     "dtype": (str, "float64 or float32"),

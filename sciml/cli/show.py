@@ -205,9 +205,14 @@ def errors_table(solution: Solution) -> None:
     for name, value in result["parameter_values"].items():
         known = result["parameter_errors"].get(name)
         say(f"{name} = {value:.8g}" + (f"  (relative error {number(known)})" if known is not None else ""))
-    say(f"{solution.steps} steps in {solution.seconds:.1f} s, {parameter_count(solution.objective):,} parameters, "
-        f"seed {result['seed']}, {result['threads']} threads, {result['dtype']}")
+    wall = solution.wall_seconds
+    whole = "" if wall is None else f" (this call: {wall:.1f} s with start, reports and checkpoints)"
+    say(f"{solution.steps} steps in {solution.seconds:.1f} s of training{whole}, "
+        f"{parameter_count(solution.objective):,} parameters, seed {result['seed']}, {result['threads']} threads, "
+        f"{result['dtype']}")
     say(f"reference: {result['reference']}")
+    for sentence in result["other_states"]:
+        warn(sentence)
     poor = [u for u, e in result["relative_l2"].items() if not e < CLOSE * result["null_score"][u]]
     if poor:
         warn(f"the error of {', '.join(poor)} is no better than that of the best constant: the field has learnt next "

@@ -5,7 +5,9 @@
     sciml solve --resume runs/burgers-0 --time 120
 
 Ctrl-C stops after the step, saves and reports; press it twice to abort at once. --time and --steps of a resumed run
-count from the run's beginning.
+count from the run's beginning. --time counts the seconds of training steps, the redrawing of points and compilation
+(--compile) included; imports, the reference, reports, checkpoints and figures come on top. The summary gives both, and
+so does result.json: "seconds" of training, and "wall_seconds" from the call of `solve`, after imports, to its end.
 """
 
 from __future__ import annotations

@@ -78,23 +78,22 @@ class PirateNet(Field):
         self.lift = None if shape.inputs == W else shape.dense(shape.inputs, W)
         self.blocks = nn.ModuleList(
             nn.ModuleList(shape.dense(W, W) for _ in range(3)) for _ in range(shape.depth))
+        self.sigmas = nn.ModuleList(nn.ModuleList(shape.sigma() for _ in range(3)) for _ in range(shape.depth))
+        self.encoders = nn.ModuleList(shape.sigma() for _ in range(2))
         self.alphas = nn.ParameterList(torch.zeros((), dtype=shape.dtype) for _ in range(shape.depth))
-        self.sigma = shape.sigma()
         self.last = shape.dense(W, shape.outputs)
 
     def jet(self, x: Jet) -> Jet:
         h = self.embedding(x)
-        U, V = self.sigma(self.u(h)), self.sigma(self.v(h))
+        U, V = self.encoders[0](self.u(h)), self.encoders[1](self.v(h))
         difference = subtract(U, V)
         h = h if self.lift is None else self.lift(h)
-        for block, alpha in zip(self.blocks, self.alphas, strict=True):
-            assert isinstance(block, nn.ModuleList)
+        for block, sigmas, alpha in zip(self.blocks, self.sigmas, self.alphas, strict=True):
+            assert isinstance(block, nn.ModuleList) and isinstance(sigmas, nn.ModuleList)
             first, second, third = block
-            f = self.sigma(first(h))
-            f = add(V, multiply(f, difference))
-            f = self.sigma(second(f))
-            f = add(V, multiply(f, difference))
-            f = self.sigma(third(f))
+            f = add(V, multiply(sigmas[0](first(h)), difference))
+            f = add(V, multiply(sigmas[1](second(f)), difference))
+            f = sigmas[2](third(f))
             h = add(h, scale(subtract(f, h), alpha))
         return self.last(h)
 
@@ -117,13 +116,13 @@ class Siren(Field):
         make = lambda a, b, bound: Dense(a, b, shape.generator, shape.dtype, bound)
         self.hidden = nn.ModuleList(
             make(a, b, bound) for a, b, bound in zip(widths, widths[1:], bounds, strict=False))
-        self.sigma = Activate("sin", shape.adaptive, shape.dtype)
+        self.sigmas = nn.ModuleList(Activate("sin", shape.adaptive, shape.dtype) for _ in self.hidden)
         self.last = make(shape.width, shape.outputs, sqrt(6.0 / shape.width))
 
     def jet(self, x: Jet) -> Jet:
         h = self.embedding(x)
-        for layer in self.hidden:
-            h = self.sigma(layer(h))
+        for layer, sigma in zip(self.hidden, self.sigmas, strict=True):
+            h = sigma(layer(h))
         return self.last(h)
 
 

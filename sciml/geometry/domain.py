@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from ..errors import ProblemError, look_up
-from .patch import Drawn, Patch, both, kept_share
-from .region import PREDICATE_POINTS, Join, Region, matches, no_match
+from .patch import Patch
+from .region import Join, Part, Region
 
 
 class Domain(Patch):
@@ -180,7 +180,7 @@ class Domain(Patch):
         return f"{label}{self.kind} in {', '.join(self.names)}"
 
 
-class DomainPart(Domain):
+class DomainPart(Part, Domain):
     """The part of the inside of a domain where a predicate holds; without faces or distance.
 
     Args:
@@ -189,26 +189,8 @@ class DomainPart(Domain):
     """
 
     def __init__(self, domain: Domain, predicate: Callable[[dict[str, Tensor]], Tensor]):
-        self._set(
-            domain=domain,
-            predicate=predicate,
-            names=domain.names,
-            space=domain.space,
-            name=None,
-            bounds=domain.bounds,
-            kind=f"part of {domain.kind}",
-            chart_dim=domain.chart_dim,
-            chart_measure=domain.chart_measure,
-        )
-        if kept_share(self, PREDICATE_POINTS) == 0:
-            raise ProblemError(no_match(f"the {domain!r}"))
-
-    def chart(self, U: Tensor) -> Drawn:
-        X, _, keep = self.domain.chart(U)
-        return Drawn(X, None, both(keep, matches(self.predicate, X, self.names)))
-
-    def contains(self, X: Tensor) -> Tensor:
-        return self.domain.contains(X) & matches(self.predicate, X, self.names)
+        kind = f"part of {domain.kind}"
+        self._select(domain, predicate, f"the {domain!r}", name=None, bounds=domain.bounds, kind=kind)
 
     def distance(self, X: Tensor) -> Tensor:
         raise ProblemError(

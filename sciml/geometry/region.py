@@ -2,13 +2,14 @@
 
 Pieces of primitive shapes live beside their shape; here is the protocol, and the two regions
 that exist for every shape: several pieces together, and the part of a piece where a predicate
-holds.
+holds (`Part` is what it shares with the part of a domain).
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -125,7 +126,41 @@ class Join(Region):
         return Join([p.tight() for p in self.pieces], self.label, self.space, self.scale)
 
 
-class RegionPart(Region):
+class Part(Patch):
+    """The part of a domain or of a region where a predicate holds.
+
+    Attributes:
+        whole: What it is a part of.
+        predicate: Function of a dict name → (N,) tensor that returns a boolean mask (N,).
+    """
+
+    whole: Any
+    predicate: Callable[[dict[str, Tensor]], Tensor]
+
+    def _select(self, whole: Any, predicate: Callable, called: str, **fields) -> None:
+        """Fill attributes from a constructor; `called` is the whole in messages."""
+        self._set(
+            whole=whole,
+            predicate=predicate,
+            names=whole.names,
+            space=whole.space,
+            chart_dim=whole.chart_dim,
+            chart_measure=whole.chart_measure,
+            **fields,
+        )
+        if kept_share(self, PREDICATE_POINTS) == 0:
+            raise ProblemError(no_match(called))
+
+    def chart(self, U: Tensor) -> Drawn:
+        X, normals, keep = self.whole.chart(U)
+        return Drawn(X, normals, both(keep, matches(self.predicate, X, self.names)))
+
+    def contains(self, X: Tensor) -> Tensor:
+        """Mask (N,) of the points X, shape (N, D), in the whole where the predicate holds."""
+        return self.whole.contains(X) & matches(self.predicate, X, self.names)
+
+
+class RegionPart(Part, Region):
     """The part of a region where a predicate holds. It has no level: its rim is not known.
 
     Args:
@@ -134,28 +169,12 @@ class RegionPart(Region):
     """
 
     def __init__(self, region: Region, predicate: Callable[[dict[str, Tensor]], Tensor]):
-        self._set(
-            region=region,
-            predicate=predicate,
-            label=f"part of {region.label}",
-            names=region.names,
-            space=region.space,
-            across=region.across,
-            chart_dim=region.chart_dim,
-            chart_measure=region.chart_measure,
+        self._select(
+            region, predicate, region.label, label=f"part of {region.label}", across=region.across
         )
-        if kept_share(self, PREDICATE_POINTS) == 0:
-            raise ProblemError(no_match(region.label))
-
-    def chart(self, U: Tensor) -> Drawn:
-        X, normals, keep = self.region.chart(U)
-        return Drawn(X, normals, both(keep, matches(self.predicate, X, self.names)))
-
-    def contains(self, X: Tensor) -> Tensor:
-        return self.region.contains(X) & matches(self.predicate, X, self.names)
 
     def normal(self, X: Tensor) -> Tensor:
-        return self.region.normal(X)
+        return self.whole.normal(X)
 
     def level(self, coords: Mapping):
         raise ProblemError(
@@ -164,7 +183,7 @@ class RegionPart(Region):
         )
 
     def flipped(self) -> Region:
-        return RegionPart(self.region.flipped(), self.predicate)
+        return RegionPart(self.whole.flipped(), self.predicate)
 
 
 def matches(predicate, X: Tensor, names: tuple[str, ...]) -> Tensor:

@@ -1,6 +1,6 @@
 """The objective: the stacked residual that every training method is a view of, and the recipe that it is made by."""
 
-from .build import build_field, build_objective, place_points, point_count
+from .build import build_field, build_objective, place_points, point_count, unused_options
 from .objective import Objective
 from .parameters import TrainableParameters
 from .recipe import DTYPES, Recipe, make_recipe, recipe_from
@@ -8,5 +8,5 @@ from .spectrum import Spectrum, block_jacobians, spectrum
 
 __all__ = [
     "DTYPES", "Objective", "Recipe", "Spectrum", "TrainableParameters", "block_jacobians", "build_field",
-    "build_objective", "make_recipe", "place_points", "point_count", "recipe_from", "spectrum",
+    "build_objective", "make_recipe", "place_points", "point_count", "recipe_from", "spectrum", "unused_options",
 ]

@@ -10,7 +10,7 @@ from torch import nn
 from ..calculus import ENGINES
 from ..calculus.quantity import derivative_suffix
 from ..errors import ProblemError
-from ..fields import Constrained, build_network
+from ..fields import Constrained, Field, Lifted, build_network
 from ..points import Points
 from ..precondition.symbol import precondition_parameters
 from ..problem import Block, Problem
@@ -28,10 +28,17 @@ def build_field(problem: Problem, recipe: Recipe, ansatz: Ansatz) -> nn.Module:
     network = build_network(recipe.model, problem.region.bounds, len(problem.unknowns), recipe.field_options(),
                             torch.Generator().manual_seed(recipe.seed), dtype, periods, breaks)
     precondition_parameters(network, problem, recipe.model, recipe.field_options(), ansatz)
+    return wrapped(network, problem, ansatz)
+
+
+def wrapped(network: nn.Module, problem: Problem, ansatz: Ansatz) -> nn.Module:
+    """A network, or a module of the user's, in lifts and bubbles if there are any."""
     if ansatz.trivial:
         return network
-    return Constrained(network, problem.setting.frame, [ansatz.lifts[u] for u in problem.unknowns],
-                       [ansatz.bubbles[u] for u in problem.unknowns])
+    frame, lifts = problem.setting.frame, [ansatz.lifts[u] for u in problem.unknowns]
+    if not isinstance(network, Field):
+        return Lifted(network, frame, lifts)               # a user's module has no bubbles
+    return Constrained(network, frame, lifts, [ansatz.bubbles[u] for u in problem.unknowns])
 
 
 def build_objective(problem: Problem, recipe: Recipe, network: nn.Module | None = None) -> tuple[Objective, Ansatz]:
@@ -40,12 +47,14 @@ def build_objective(problem: Problem, recipe: Recipe, network: nn.Module | None 
     Args:
         problem: What must hold.
         recipe: How.
-        network: A module of the user's (N, D) → (N, C) instead of the recipe's model; then nothing is built in.
+        network: A module of the user's (N, D) → (N, C) instead of the recipe's model; then nothing but the problem's
+            lift is built in.
     """
     dtype = DTYPES[recipe.dtype]
     ansatz = build(problem, recipe.constraints if network is None else "soft")
     blocks = [b for b in problem.blocks if b.name not in ansatz.satisfied] or list(problem.blocks)
-    base = build_field(problem, recipe, ansatz) if network is None else _own(problem, network, dtype)
+    own = None if network is None else _own(problem, network, dtype)
+    base = build_field(problem, recipe, ansatz) if own is None else wrapped(own, problem, ansatz)
     parameters = TrainableParameters(problem.trainable, dtype)
     engine = None if recipe.engine == "auto" else ENGINES[recipe.engine]
     if recipe.engine == "taylor" and not callable(getattr(base, "jet", None)):
@@ -55,8 +64,9 @@ def build_objective(problem: Problem, recipe: Recipe, network: nn.Module | None 
         if isinstance(b.region, Points):
             objective.points[b.name] = b.region.to(device=recipe.device, dtype=dtype)
             objective.data[b.name] = {k: v.to(recipe.device, dtype) for k, v in b.data.items()}
-    if network is not None:
-        _demand_derivatives(objective)
+        b.program.constants(objective.device, dtype)       # before anything is traced: a traced copy repeats every step
+    if own is not None:
+        _demand_derivatives(objective, own)
     if recipe.compile:
         objective.compile_pass()
     return objective, ansatz
@@ -86,19 +96,32 @@ def _own(problem: Problem, network: nn.Module, dtype: torch.dtype) -> nn.Module:
     return network
 
 
-def _demand_derivatives(objective: Objective) -> None:
+def _demand_derivatives(objective: Objective, network: nn.Module) -> None:
     """Raises if a derivative beyond the first that the conditions ask of the user's module is zero everywhere."""
     problem = objective.problem
     low, high = torch.tensor(problem.region.bounds, dtype=objective.dtype, device=objective.device).T
     X = low + (high - low) * torch.rand(64, len(low), dtype=torch.float64,
                                         generator=torch.Generator().manual_seed(0)).to(low)
     requests = {u: {a for a in alphas if sum(a) > 1} for u, alphas in problem.derivative_set().items()}
-    found = objective.engine.derivatives(objective.field, X, requests, problem.setting.unknowns)
+    found = objective.engine.derivatives(network, X, requests, problem.setting.unknowns)
     for (_, name, alpha), values in found.items():
         if not bool(values.detach().any()):
             raise ProblemError(f"network= has {name}{derivative_suffix(alpha, problem.coordinates)} = 0 everywhere, "
                                "which the conditions ask for (ReLU has no curvature); use a smooth activation such as "
                                "tanh")
+
+
+def unused_options(problem: Problem, objective: Objective) -> list[str]:
+    """A sentence for each condition whose weight= or points= does nothing, because the condition is built in."""
+    trained = {b.name for b in objective.blocks}
+    sentences = []
+    for block in problem.blocks:
+        given = [f"weight={block.weight:g}"] * (block.weight != 1.0) + [f"points={block.count}"] * bool(block.count)
+        if block.name not in trained and given:
+            sentences.append(f"{' and '.join(given)} of condition {block.name!r} {'do' if len(given) > 1 else 'does'} "
+                             "nothing: the condition is built into the field and holds exactly; constraints=\"soft\" "
+                             "puts it into the loss")
+    return sentences
 
 
 def point_count(problem: Problem, recipe: Recipe, block: Block) -> int:

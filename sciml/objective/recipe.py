@@ -46,14 +46,16 @@ class Recipe:
 
     Args:
         model: Name of the architecture.
-        optimizer: Stages, e.g. "gauss-newton" or "adam:2000,gauss-newton".
+        optimizer: Stages, e.g. "gauss-newton" or "adam:2000,gauss-newton"; "auto": see `auto.py`.
         sampler: Name of the sampler of regions; fixed points and integrals keep theirs.
         points: Interior points.
         boundary_points: Points of each other condition; None: a quarter of `points`.
         balance: "fixed", or names of balancers joined by "+", e.g. "grad-norm", "causal+config".
         precondition: Name of a preconditioner of the loss; "none": the plain residual.
         constraints: "auto", "hard" or "soft"; see `problem/hard.py`.
-        steps, time: Budget in steps or seconds, whichever ends first; None: no limit of that kind.
+        steps, time: Budget in steps or seconds, whichever ends first; None: no limit of that kind. Seconds are those
+            of training steps, with the redrawing of points and, where asked for, compilation; not of imports, reports,
+            checkpoints and figures. The step in which they run out is finished.
         batch: Points per first-order step, drawn from the current points; None: all.
         schedule: Of the learning rate of first-order stages.
         clip: Largest gradient norm of first-order stages; None: no clipping.
@@ -66,7 +68,7 @@ class Recipe:
     """
 
     model: str = "mlp"
-    optimizer: str = "gauss-newton"
+    optimizer: str = "auto"
     sampler: str = "rad"
     points: int = 2000
     boundary_points: int | None = None
@@ -119,7 +121,8 @@ class Recipe:
     def stages(self) -> tuple[StagePlan, ...]:
         """The optimizers in order with their steps."""
         plans = []
-        for part in self.optimizer.replace("+", ",").split(","):
+        stages = "gauss-newton" if self.optimizer == "auto" else self.optimizer
+        for part in stages.replace("+", ",").split(","):
             name, _, count = part.strip().partition(":")
             if count and not count.isdigit():
                 raise ProblemError(f"optimizer {part.strip()!r}: after the colon comes a number of steps, as in "
@@ -179,6 +182,9 @@ def _check_precondition(recipe: Recipe) -> None:
         if part.moves and needs(plan.optimizer) == "closure":
             raise ProblemError(f"{what} changes the loss at every step, which {plan.optimizer} cannot learn from; take "
                                "it with adam or gauss-newton")
+        if part.mixes and needs(plan.optimizer) == "gradients":
+            raise ProblemError(f"{what} mixes rows of conditions, and {plan.optimizer} takes the gradient of each by "
+                               "itself; take it with adam or gauss-newton")
 
 
 def _check_device(device: str) -> None:

@@ -33,6 +33,7 @@ class Block:
         weight: λ, a factor on the mean square of the block.
         count: Number of points asked for by the user; None: the recipe's.
         hard: What a field must satisfy to make this block vanish identically, see `HardData`.
+        prescribed: Values that the block prescribes, by unknown and time derivative order.
         kind: Of its condition: "equation" for what must hold inside, else "initial", "dirichlet", ….
     """
 
@@ -48,6 +49,7 @@ class Block:
     weight: float = 1.0
     count: int | None = None
     hard: tuple[HardData, ...] = ()
+    prescribed: Mapping[tuple[str, int], object] = field(default_factory=dict)
     kind: str = "condition"
 
 

@@ -34,14 +34,15 @@ class Dirichlet(Condition):
         where = f"condition {name!r}"
         check_unknowns(setting, self.values, where)
         region = place(setting, self.on, where, "boundary")
-        outputs = {}
+        outputs, prescribed = {}, {}
         for unknown, value in self.values.items():
-            u = setting.frame.leaf("unknown", unknown)
-            outputs[component(name, unknown, self.values)] = u - setting.datum(value, where, normal=True)
+            g = setting.datum(value, where, normal=True)
+            outputs[component(name, unknown, self.values)] = setting.frame.leaf("unknown", unknown) - g
+            prescribed[unknown, 0] = g
         faces = tuple(r for r in faces_of(self.on) if isinstance(r, str))
         hard = tuple(HardData(u, faces, 0, v, "dirichlet") for u, v in self.values.items()) \
             if len(faces) == len(faces_of(self.on)) else ()
-        return [self._block(name, outputs, region, hard=hard)]
+        return [self._block(name, outputs, region, hard=hard, prescribed=prescribed)]
 
 
 class Robin(Condition):

@@ -91,12 +91,13 @@ class Initial(Condition):
             raise ProblemError(f"{where}: the domain has no time coordinate t; its regions are "
                                f"{', '.join(setting.domain.faces)}")
         parts = self._parts(setting, where)
-        outputs = {}
+        outputs, prescribed = {}, {}
         for key, unknown, order, value in parts:
-            u = setting.frame.leaf("unknown", unknown)
-            outputs[component(name, key, parts)] = d(u, *["t"] * order) - setting.datum(value, where)
+            u, g = setting.frame.leaf("unknown", unknown), setting.datum(value, where)
+            outputs[component(name, key, parts)] = d(u, *["t"] * order) - g
+            prescribed[unknown, order] = g
         hard = tuple(HardData(unknown, ("initial",), order, value, "initial") for _, unknown, order, value in parts)
-        return [self._block(name, outputs, setting.domain.region("initial"), hard=hard)]
+        return [self._block(name, outputs, setting.domain.region("initial"), hard=hard, prescribed=prescribed)]
 
 
 class Pin(Condition):
@@ -128,9 +129,10 @@ class Pin(Condition):
         X = X[setting.domain.contains(X)]
         if not len(X):
             raise ProblemError(f"{where}: the point {self.at} lies outside the domain")
-        outputs = {component(name, u, self.values): setting.frame.leaf("unknown", u) - setting.datum(v, where)
-                   for u, v in self.values.items()}
-        return [self._block(name, outputs, Points(X, names))]
+        prescribed = {(u, 0): setting.datum(v, where) for u, v in self.values.items()}
+        outputs = {component(name, u, self.values): setting.frame.leaf("unknown", u) - g
+                   for (u, _), g in prescribed.items()}
+        return [self._block(name, outputs, Points(X, names), prescribed=prescribed)]
 
     def _places(self, setting: Setting) -> torch.Tensor:
         """The point, or points that fill the range of what is left out: even in one coordinate, Sobol in several."""

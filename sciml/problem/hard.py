@@ -6,11 +6,14 @@ The lift G takes the prescribed values, the bubble B vanishes where they are pre
 as are given initially), and periodic coordinates enter the network through cos and sin. Then those conditions hold
 exactly for every θ and leave the loss.
 
+A lift that the problem states itself (`Problem(lift=…)`) is where G starts: what is built in is the data minus it, and
+nothing at all on a face where it takes the data already, even if it jumps at the ends of that face.
+
 On boxes G is the transfinite (Coons) interpolation of the faces' data over the initial data, B a product of linear
 factors. On other domains B is the product of the regions' smooth distance functions φ_i and G the blend
 Σ w_i g_i, w_i ∝ Π_{j≠i} φ_j (Sukumar and Srivastava 2022, eq. 11, doi:10.1016/j.cma.2021.114333).
 
-Data that contradict each other where faces meet (a lid that moves between fixed walls) have no continuous lift; then
+Data that contradict each other where faces meet (a lid that moves between fixed walls) have no continuous G; then
 `build` says so, and with `constraints="auto"` that unknown's conditions stay in the loss. So do initial data that are
 not periodic where the field is: t N_θ with a periodic N_θ would carry their kink through all times.
 """
@@ -23,7 +26,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from ..calculus import Program, Quantity, d
-from ..calculus.quantity import substitute
+from ..calculus.quantity import is_number, substitute
 from ..errors import ProblemError
 from ..geometry import Box
 from ..points import Points
@@ -50,13 +53,14 @@ class Ansatz:
 
     @property
     def trivial(self) -> bool:
-        """Whether there is no lift and no bubble."""
-        return all(isinstance(b, (int, float)) for b in self.bubbles.values())
+        """Whether there is no lift and no bubble: the field is the network alone."""
+        return (all(is_number(b, 1) for b in self.bubbles.values()) and
+                all(is_number(g, 0) for g in self.lifts.values()))
 
 
 def soft(problem: Problem) -> Ansatz:
-    """Nothing built in."""
-    return Ansatz(dict.fromkeys(problem.unknowns, 0.0), dict.fromkeys(problem.unknowns, 1.0), {}, frozenset())
+    """Nothing built in but the problem's own lift."""
+    return Ansatz(dict(problem.known), dict.fromkeys(problem.unknowns, 1.0), {}, frozenset())
 
 
 def build(problem: Problem, mode: str = "auto") -> Ansatz:
@@ -74,18 +78,17 @@ def build(problem: Problem, mode: str = "auto") -> Ansatz:
     if mode not in ("hard", "auto"):
         raise ProblemError(f"constraints={mode!r} is not one of hard, soft, auto")
     statements = [h for b in problem.blocks for h in b.hard]
-    periods = _periods(problem, statements)
+    periods, refused = _periods(problem, statements, mode)
     lifts: dict[str, Quantity | float] = {}
     bubbles: dict[str, Quantity | float] = {}
     done: set[int] = set()
-    refused: dict[str, str] = {}
     for unknown in problem.unknowns:
         own = [h for h in statements if h.unknown == unknown and h.kind != "periodic"]
-        lifts[unknown], bubbles[unknown] = 0.0, 1.0
+        lifts[unknown], bubbles[unknown] = problem.known[unknown], 1.0
         if not own:
             continue
         try:
-            lift, bubble = _one(problem, own, periods)
+            lift, bubble = _one(problem, unknown, own, periods)
             _check(problem, own, lift)
             _check_periodic(problem, [h for h in statements if h.unknown == unknown and h.regions[0] in periods],
                             (lift, bubble))
@@ -101,26 +104,37 @@ def build(problem: Problem, mode: str = "auto") -> Ansatz:
     return Ansatz(lifts, bubbles, periods, satisfied, refused)
 
 
-def _periods(problem: Problem, statements: list[HardData]) -> dict[str, float]:
-    """Coordinates in which every unknown is periodic."""
-    found = {}
+def _periods(problem: Problem, statements: list[HardData], mode: str) -> tuple[dict[str, float], dict[str, str]]:
+    """Coordinates in which every unknown is periodic, and by unknown why a lift is not."""
+    found, refused = {}, {}
     bounds = dict(zip(problem.coordinates, problem.region.bounds, strict=True))
     for c in {h.regions[0] for h in statements if h.kind == "periodic"}:
         unknowns = {h.unknown for h in statements if h.kind == "periodic" and h.regions[0] == c}
-        if unknowns == set(problem.unknowns):
-            found[c] = bounds[c][1] - bounds[c][0]
-    return found
+        if unknowns != set(problem.unknowns):
+            continue
+        found[c] = bounds[c][1] - bounds[c][0]
+        for h in statements:
+            if h.kind != "periodic" or h.regions[0] != c or is_number(problem.known[h.unknown], 0):
+                continue
+            try:
+                _check_periodic(problem, [h], (problem.known[h.unknown],), "the problem's lift is")
+            except ProblemError as error:
+                if mode == "hard":
+                    raise ProblemError(f"constraints=\"hard\" is impossible for {h.unknown!r}: {error}") from error
+                refused[h.unknown] = str(error)
+                found.pop(c, None)
+    return found, refused
 
 
-def _one(problem: Problem, own: list[HardData], periods) -> tuple[Quantity | float, Quantity | float]:
+def _one(problem: Problem, unknown: str, own: list[HardData], periods) -> tuple[Quantity | float, Quantity | float]:
     initial = {h.order: h.value for h in own if h.kind == "initial"}
     if initial and sorted(initial) != list(range(len(initial))):
         raise ProblemError(f"time derivatives {sorted(initial)} are given initially, but not all lower ones")
     if isinstance(problem.domain, Box):
         faces = _box_faces(problem, own, periods)
-        lift, bubble = _box(problem, initial, faces)
+        lift, bubble = _box(problem, problem.known[unknown], initial, faces)
     else:
-        lift, bubble = _general(problem, initial, [h for h in own if h.kind == "dirichlet"])
+        lift, bubble = _general(problem, problem.known[unknown], initial, [h for h in own if h.kind == "dirichlet"])
     if initial:
         t = problem.setting.frame.leaf("coordinate", "t")
         low, high = _interval(problem, "t")
@@ -154,9 +168,8 @@ def _box_faces(problem: Problem, own: list[HardData], periods) -> dict[str, obje
     return found
 
 
-def _box(problem: Problem, initial: dict[int, object], faces: dict[str, object]):
-    frame = problem.setting.frame
-    lift: Quantity | float = 0.0
+def _box(problem: Problem, lift: Quantity | float, initial: dict[int, object], faces: dict[str, object]):
+    frame, known = problem.setting.frame, lift
     if initial:
         t = frame.leaf("coordinate", "t")
         start = _interval(problem, "t")[0]
@@ -164,7 +177,8 @@ def _box(problem: Problem, initial: dict[int, object], faces: dict[str, object])
             factor = 1.0
             for k in range(1, order + 1):
                 factor = factor * (t - start) / k
-            lift = lift + factor * _value(problem, value)
+            there = substitute(d(known, *["t"] * order), {"t": start})
+            lift = lift + factor * (_value(problem, value) - there)
     bubble: Quantity | float = 1.0
     for c in problem.domain.space:
         low, high = _interval(problem, c)
@@ -174,7 +188,9 @@ def _box(problem: Problem, initial: dict[int, object], faces: dict[str, object])
         for face, end in ((f"{c}-", low), (f"{c}+", high)):
             if face in faces:
                 g = problem.setting.call(faces[face], f"face {face!r}")
-                missing[face] = substitute(g, {c: end}) - substitute(lift, {c: end})
+                gap = substitute(g, {c: end}) - substitute(lift, {c: end})
+                held = not is_number(known, 0) and _vanishes(problem, gap, face)
+                missing[face] = 0.0 if held else gap
         if len(missing) == 2:
             lift = lift + (1.0 - xi) * missing[f"{c}-"] + xi * missing[f"{c}+"]
             bubble = bubble * (4.0 * xi * (1.0 - xi))
@@ -185,7 +201,7 @@ def _box(problem: Problem, initial: dict[int, object], faces: dict[str, object])
     return lift, bubble
 
 
-def _general(problem: Problem, initial: dict[int, object], dirichlet: list[HardData]):
+def _general(problem: Problem, known: Quantity | float, initial: dict[int, object], dirichlet: list[HardData]):
     frame = problem.setting.frame
     coordinates = {n: frame.leaf("coordinate", n) for n in problem.coordinates}
     # Regions with the same data share a factor: their φ all vanish where they meet, and the blend would be 0/0 there.
@@ -198,7 +214,7 @@ def _general(problem: Problem, initial: dict[int, object], dirichlet: list[HardD
     bubble: Quantity | float = 1.0
     for phi in levels:
         bubble = bubble * phi
-    lift: Quantity | float = 0.0
+    lift = known
     if levels:
         weights = []
         for i in range(len(levels)):
@@ -209,7 +225,14 @@ def _general(problem: Problem, initial: dict[int, object], dirichlet: list[HardD
         total: Quantity | float = 0.0
         for w in weights:
             total = total + w
-        if all(isinstance(g, (int, float)) and g == values[0] for g in values):
+        if not is_number(known, 0):
+            # Away from a box nothing carries g − known inwards without known itself, which would cancel out.
+            for h in dirichlet:
+                if not all(_vanishes(problem, _value(problem, h.value) - known, r) for r in h.regions):
+                    raise ProblemError(f"the problem's lift of {h.unknown!r} does not take the data on region "
+                                       f"{h.regions[0]!r}, which only a box can make up for")
+            lift = known
+        elif all(isinstance(g, (int, float)) and g == values[0] for g in values):
             lift = values[0]
         else:
             for w, g in zip(weights, values, strict=True):
@@ -229,12 +252,21 @@ def _general(problem: Problem, initial: dict[int, object], dirichlet: list[HardD
     return lift, bubble
 
 
+def _vanishes(problem: Problem, gap, region: str, N: int = 256) -> bool:
+    """Whether the lift takes the data on a region by itself; a corner that it leaves undefined has measure zero."""
+    points = problem.region.region(region).sample(N, generator=torch.Generator().manual_seed(1))
+    return bool(_evaluate({"gap": gap}, points)[0].abs().max() < 1e-10)
+
+
 def _check(problem: Problem, own: list[HardData], lift, N: int = 256) -> None:
     """Raises if the lift misses some data by more than rounding (faces that contradict each other)."""
     generator = torch.Generator().manual_seed(0)
+    stated = not is_number(problem.known[own[0].unknown], 0)
     for h in own:
         for name in h.regions:
             points = problem.region.region(name).sample(N, generator=generator)
+            if stated and h.order == 0:
+                _check_approach(problem, lift, points, name)
             derivative = d(lift, *["t"] * h.order)
             value = problem.setting.call(h.value, f"region {name!r}")
             have, want = _evaluate({"have": derivative, "want": value}, points)
@@ -248,7 +280,22 @@ def _check(problem: Problem, own: list[HardData], lift, N: int = 256) -> None:
                     f"{float(gap.max()):.2g} at {at}); use constraints=\"soft\" or \"auto\"")
 
 
-def _check_periodic(problem: Problem, periodic: list[HardData], parts: tuple, N: int = 64) -> None:
+def _check_approach(problem: Problem, lift, points: Points, name: str) -> None:
+    """Raises if G just inside the domain differs from G on a region.
+
+    A lift that jumps at a corner has several values there; the Coons patch takes one of them for all faces.
+    """
+    if points.normals is None:
+        return
+    near = replace(points, X=points.X - 1e-7 * problem.domain.size * points.normals)
+    on, inside = (_evaluate({"lift": lift}, p)[0] for p in (points, near))
+    if not bool(((on - inside).abs() <= 1e-2 * (1.0 + on.abs())).all()):   # slopes up to 1e5 are no jump
+        raise ProblemError(f"the problem's lift jumps where region {name!r} meets another and does not take the data "
+                           "there; let it take the data on these faces, or use constraints=\"soft\" or \"auto\"")
+
+
+def _check_periodic(problem: Problem, periodic: list[HardData], parts: tuple,
+                    what: str = "the initial or boundary data are", N: int = 64) -> None:
     """Raises if lift or bubble is not periodic: a periodic N_θ could not make up for it (B vanishes at t = 0 only)."""
     generator = torch.Generator().manual_seed(0)
     for h in periodic:
@@ -261,8 +308,8 @@ def _check_periodic(problem: Problem, periodic: list[HardData], parts: tuple, N:
         for (_, k), near, far in zip(outputs, _evaluate(outputs, points), _evaluate(outputs, across), strict=True):
             gap = float((near - far).abs().max())
             if not gap <= 1e-8 * (1.0 + float(near.abs().max())):
-                what = "value" if k == 0 else f"derivative of order {k} in {c}"
-                raise ProblemError(f"the initial or boundary data are not periodic in {c!r} (their {what} jumps by "
+                part = "value" if k == 0 else f"derivative of order {k} in {c}"
+                raise ProblemError(f"{what} not periodic in {c!r} (the {part} jumps by "
                                    f"{gap:.2g}); use constraints=\"soft\" or \"auto\"")
 
 

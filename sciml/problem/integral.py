@@ -104,6 +104,11 @@ class Normalized(Integral):
 
     Args:
         values: The norm squared by unknown, usually 1.0.
+
+    Note:
+        Every eigenfunction satisfies the same conditions, so which state is found is decided by where its eigenvalue
+        starts: give the `Unknown` a good start, or bounds that hold one level only, and make states orthogonal by an
+        `Integral`. Without a reference nothing tells a run that ended at another state from one at that asked for.
     """
 
     kind = "normalized"

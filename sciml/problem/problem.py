@@ -7,7 +7,7 @@ set of derivatives and nearly every mistake: names, regions, shapes, empty sets.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
@@ -15,11 +15,14 @@ from typing import Any
 
 import torch
 
-from ..calculus import Frame
+from ..calculus import Frame, Quantity
 from ..errors import ProblemError
 from ..geometry import Box, Domain
 from ..points import Points
 from .conditions import Block, Condition, Interface
+from .contradictions import check_prescribed
+from .lift import check_known, known_part
+from .names import check_names
 from .setting import Range, Setting, Unknown, check_shape, number
 
 
@@ -52,6 +55,13 @@ class Problem:
         reference: File name beside `data/`, a dict of formulas by unknown, or a function that computes it.
         defaults: The recipe that solves the problem well: options of `solve`.
         title: One line for reports and figures.
+        lift: A known part by unknown, u = lift + trained part: a number or a function of coordinates and parameters; or
+            one function that returns a dict of them. Conditions, references and solutions are about the total u. It
+            takes away what a network cannot follow, such as the singular flow at a corner; its derivatives are exact.
+            Unknowns that are left out have none.
+
+    Attributes:
+        known: The lift as expressions of the coordinates, by unknown.
 
     Raises:
         ProblemError: Anything that does not make sense, in one sentence.
@@ -64,6 +74,7 @@ class Problem:
     reference: object = None
     defaults: Mapping[str, object] = field(default_factory=dict)
     title: str = ""
+    lift: Mapping[str, object] | Callable = field(default_factory=dict)
 
     def __post_init__(self):
         set_ = lambda name, value: object.__setattr__(self, name, value)
@@ -71,6 +82,7 @@ class Problem:
         set_("conditions", tuple(self.conditions))
         set_("parameters", dict(self.parameters))
         set_("defaults", dict(self.defaults))
+        set_("lift", dict(self.lift) if isinstance(self.lift, Mapping) else self.lift)
         if not isinstance(self.domain, Domain):
             raise ProblemError(f"domain must be a Domain such as Box(x=(0, 1)), got {self.domain!r}")
         if not self.conditions:
@@ -79,11 +91,15 @@ class Problem:
             if not isinstance(c, Condition):
                 raise ProblemError(f"conditions must be Equation, Dirichlet, …; got {c!r}")
         set_("setting", self._setting())
+        set_("known", known_part(self.setting, self.lift))
         set_("blocks", self._blocks())
         self._check_names()
+        check_prescribed(self.blocks)
+        check_known(self.setting, self.known, self.derivative_set())
 
     setting: Setting = field(init=False, repr=False)
     blocks: tuple[Block, ...] = field(init=False, repr=False)
+    known: dict[str, Quantity | float] = field(init=False, repr=False)
     source: Source | None = field(init=False, repr=False, default=None)
 
     @property
@@ -117,10 +133,7 @@ class Problem:
                 constants[name] = number(value, f"parameter {name!r}")
             else:
                 raise ProblemError(f"parameter {name!r} must be a number, Unknown(…) or Range(…), got {value!r}")
-        names = [*self.domain.names, *self.unknowns, *self.parameters, "normal"]
-        twice = [n for n, k in Counter(names).items() if k > 1]
-        if twice:
-            raise ProblemError(f"the name {twice[0]!r} is used for two of coordinate, unknown, parameter and normal")
+        check_names(self.domain.names, _names(self.unknowns), tuple(self.parameters))
         domain = self.domain
         if ranges:
             domain = (domain * Box(**{n: (r.low, r.high) for n, r in ranges.items()})).with_space(self.domain.space)

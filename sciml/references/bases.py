@@ -15,14 +15,12 @@ from scipy import fft
 
 
 @dataclass(frozen=True)
-class Fourier:
-    """Periodic functions of period Lᵢ in direction i.
-
-        u(x) = Σ_k û_k exp(i k·(x − x₀)),   k_i = 2π m_i / L_i
+class Basis:
+    """Products of one function per direction, on a box.
 
     Args:
-        shape: Nodes per direction, even; the left end point is a node, the right one is not.
-        lengths: Periods.
+        shape: n per direction.
+        lengths: Side lengths Lᵢ.
         start: Left end points x₀.
     """
 
@@ -33,6 +31,19 @@ class Fourier:
     @property
     def axes(self) -> tuple[int, ...]:
         return tuple(range(-len(self.shape), 0))
+
+
+@dataclass(frozen=True)
+class Fourier(Basis):
+    """Periodic functions of period Lᵢ in direction i.
+
+        u(x) = Σ_k û_k exp(i k·(x − x₀)),   k_i = 2π m_i / L_i
+
+    Args:
+        shape: Nodes per direction, even; the left end point is a node, the right one is not.
+        lengths: Periods.
+        start: Left end points x₀.
+    """
 
     @cached_property
     def nodes(self) -> list[np.ndarray]:
@@ -90,7 +101,7 @@ class Fourier:
 
 
 @dataclass(frozen=True)
-class Sine:
+class Sine(Basis):
     """Functions that vanish at both ends of every direction.
 
         u(x) = Σ_m û_m Πᵢ sin(mᵢ π (xᵢ − x₀ᵢ) / Lᵢ),   m ≥ 1
@@ -100,14 +111,6 @@ class Sine:
         lengths: Side lengths.
         start: Left end points.
     """
-
-    shape: tuple[int, ...]
-    lengths: tuple[float, ...]
-    start: tuple[float, ...]
-
-    @property
-    def axes(self) -> tuple[int, ...]:
-        return tuple(range(-len(self.shape), 0))
 
     @cached_property
     def nodes(self) -> list[np.ndarray]:

@@ -36,6 +36,8 @@ class Solution:
         config: The resolved recipe.
         status: "ok", or a sentence on what went wrong.
         state: Training state for resume, as saved in checkpoint.pt.
+        wall_seconds: Seconds from the call of `solve` (of its last resumption) to the end of training, with everything
+            in between: the reference, reports, checkpoints. None: the run did not end.
     """
 
     problem: Problem
@@ -45,6 +47,7 @@ class Solution:
     config: dict
     status: str = "ok"
     state: dict = field(default_factory=dict, repr=False)
+    wall_seconds: float | None = None
 
     @property
     def field(self) -> nn.Module:
@@ -63,7 +66,7 @@ class Solution:
 
     @property
     def seconds(self) -> float:
-        """Seconds of training behind the field."""
+        """Seconds of training steps behind the field, all its resumptions together."""
         return float(self.state.get("seconds", self.history[-1]["seconds"] if self.history else 0.0))
 
     @property
@@ -95,9 +98,10 @@ class Solution:
         except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise ProblemError(f"{run.path}: the checkpoint does not fit its problem and config.json ({error}); if "
                                "solve was given network=, give it here too") from error
-        ended = (run.path / "result.json").is_file()
-        status = str(run.read_json("result.json").get("status")) if ended else "the run did not end"
-        return cls(problem, objective, resolve(problem), run.read_metrics(), config, status, state)
+        result = run.read_json("result.json") if (run.path / "result.json").is_file() else {}
+        status = str(result.get("status")) if result else "the run did not end"
+        return cls(problem, objective, resolve(problem), run.read_metrics(), config, status, state,
+                   result.get("wall_seconds"))
 
     @torch.no_grad()
     def __call__(self, **coordinates) -> dict[str, np.ndarray]:
@@ -156,6 +160,23 @@ class Solution:
         return {n: abs(have[n] - exact) / (abs(exact) or 1.0) for n, exact in self.truth.parameters.items()
                 if n in have}
 
+    def other_states(self) -> list[str]:
+        """A sentence for each eigenvalue that lies at the reference's value of another state than its own.
+
+        Only states that the reference holds can be told: a run that ended at a third one has a large error, no more.
+        """
+        if not self.truth.signless:                      # no eigenproblem
+            return []
+        exact, sentences = self.truth.parameters, []
+        for name, found in self.parameters.items():
+            if name not in exact:
+                continue
+            near = min(exact, key=lambda n: (abs(found - exact[n]), n != name))
+            if near != name and abs(found - exact[near]) < 0.05 * abs(exact[near]):
+                sentences.append(f"{name} = {found:.6g} is that of another state, {near} = {exact[near]:.6g}, and not "
+                                 f"{exact[name]:.6g}; start {name} nearer, give it bounds=, or train with another seed")
+        return sentences
+
     def result(self) -> dict:
         """Content of result.json."""
         errors_ = self.relative_l2()
@@ -164,8 +185,10 @@ class Solution:
             "status": self.status, "problem": self.problem.title, "relative_l2": errors_,
             "relative_l2_overall": overall(errors_) if errors_ else None, "null_score": self.null_score(),
             "parameter_values": self.parameters, "parameter_errors": self.parameter_errors(),
+            "other_states": self.other_states(),
             "reference": describe(self.truth), "loss": self.loss,
-            "seconds": self.seconds, "steps": self.steps, "seed": self.config.get("seed"),
+            "seconds": self.seconds, "wall_seconds": self.wall_seconds, "steps": self.steps,
+            "seed": self.config.get("seed"),
             "device": self.config.get("device"), "dtype": self.config.get("dtype"),
             "threads": torch.get_num_threads(), "parameters": parameters, "versions": versions(),
         }

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable
 
 import torch
 from torch import nn
 
 from ..errors import ProblemError, TrainingError
-from ..objective import make_recipe
+from ..objective import make_recipe, unused_options
 from ..problem import Problem, load_problem
 from ..solution import RunFolder, Solution
 from .keeping import Keeper
 from .training import Report, Training
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)                   # a status; the command line shows it at the end
+notes = logging.getLogger("sciml.notes")            # what a user should know from the start
 
 
 def solve(problem: Problem | str | os.PathLike, *, out: str | os.PathLike | None = None, resume: bool = False,
@@ -32,7 +34,8 @@ def solve(problem: Problem | str | os.PathLike, *, out: str | os.PathLike | None
         on_report: Called with every `Report`.
         set: Constants of the problem file to replace, and dotted options.
         stop: Asked after each step; a text that is not empty ends the run, and is its reason.
-        options: Any option of `Recipe` (`model`, `optimizer`, `sampler`, `time`, `steps`, `seed`, …).
+        options: Any option of `Recipe` (`model`, `optimizer`, `sampler`, `time`, `steps`, `seed`, …). `time` counts
+            training steps only; what a run took with everything else is `wall_seconds` of the solution.
 
     Returns:
         The solution; its `status` is "ok" or a sentence (non-finite loss, interrupted by the user, …).
@@ -40,6 +43,7 @@ def solve(problem: Problem | str | os.PathLike, *, out: str | os.PathLike | None
     Raises:
         ProblemError: Something does not make sense; nothing was trained.
     """
+    start = time.perf_counter()
     overrides, dotted = split_settings(set or {})
     if not isinstance(problem, Problem):
         problem = load_problem(problem, overrides)
@@ -47,6 +51,8 @@ def solve(problem: Problem | str | os.PathLike, *, out: str | os.PathLike | None
         raise ProblemError("set= replaces constants of problem files; build the Problem with other values instead")
     recipe = make_recipe(problem.defaults, {**options, **dotted})
     training = Training(problem, recipe, network)
+    for note in unused_options(problem, training.objective):
+        notes.warning("%s", note)
     run = None if out is None else RunFolder(out)
     history: list[dict] = []
     if run is not None:
@@ -59,7 +65,8 @@ def solve(problem: Problem | str | os.PathLike, *, out: str | os.PathLike | None
     keeper = Keeper(run, history)
     status = _exhaust(training, keeper, on_report, stop)
     config = config_of(training)
-    solution = Solution(problem, training.objective, training.truth, keeper.history, config, status, keeper.state)
+    solution = Solution(problem, training.objective, training.truth, keeper.history, config, status, keeper.state,
+                        round(time.perf_counter() - start, 3))
     if run is not None:
         keeper.results(solution)
     return solution

@@ -19,6 +19,7 @@ from ..balance import build_balance
 from ..errors import NonFiniteError, ProblemError, TrainingError
 from ..metrics import errors
 from ..objective import DTYPES, Recipe, build_objective, place_points, point_count
+from ..objective.auto import resolve_optimizer
 from ..objective.diagnose import culprit
 from ..objective.recipe import StagePlan, sampler_options
 from ..points import Points
@@ -86,6 +87,7 @@ class Training:
             self.samplers.pop(name, None)                # its points are the preconditioner's
         self._draw_first()
         self.preconditioner.update(self.objective, 0)
+        recipe = self.recipe = resolve_optimizer(recipe, self.objective)
         self.stages = recipe.stages()
         self.balance = build_balance(recipe.balance, recipe.options)
         self.stage, self.step, self.stage_step = 0, 0, 0
