@@ -36,8 +36,8 @@ ORDERS = {
 
 def network(name="mlp", dimension=2, outputs=2, seed=0, dtype=torch.float64, periods=None, **options):
     generator = torch.Generator().manual_seed(seed)
-    if name == "siren":      # it has its own
-        options = {k: v for k, v in options.items() if k not in ("activation", "factorized")}
+    own = {"siren": ("activation", "factorized"), "fourier": ("fourier", "sigma", "factorized")}
+    options = {k: v for k, v in options.items() if k not in own.get(name, ())}
     options = FieldOptions(**{**dict(width=4, depth=2), **options})
     bounds = [(-1.0, 1.5), (0.0, 2.0), (0.5, 1.0)][:dimension]
     field = build_network(name, bounds, outputs, options, generator, dtype, periods)

@@ -447,7 +447,7 @@ class _Module(torch.nn.Module):
 
 
 def test_random_features_bend_inside_the_domain():
-    options = FieldOptions(width=200, depth=1, init="random-features", scale=3.0)
+    options = FieldOptions(width=200, depth=1, init="random-features", spread=3.0)
     field = build_network("mlp", [(0, 1), (2, 5)], 1, options, torch.Generator().manual_seed(0))
     W, b = field.hidden[0].weight.detach(), field.hidden[0].bias.detach()
     assert 2.9 < float(W.abs().max()) <= 3.0 and abs(float(W.mean())) < 0.2
@@ -462,7 +462,7 @@ def test_the_untrained_baseline_solves_poissons_equation_to_nine_digits():
         reference=dict(u=membrane))
     solution = sciml.solve(problem, constraints="soft", optimizer="varpro", steps=1, sampler="grid", points=900,
                            boundary_points=164, set={"varpro.body": False},
-                           model=dict(width=200, depth=1, init="random-features", scale=1.0))
+                           model=dict(width=200, depth=1, init="random-features", spread=1.0))
     assert solution.relative_l2()["u"] < 2e-9           # our notes: 8.7e-10; seeds 0 to 2: 1.8e-10 to 6.3e-10
 
 
@@ -483,7 +483,7 @@ def test_the_untrained_baseline_solves_poissons_equation_to_nine_digits():
     ("varpro", dict(rcond=0.0), "varpro.rcond=0.0 must lie between 0 and 1"),
     ("varpro", dict(inner=0), "varpro.inner=0 must be at least 1"),
     ("model", dict(init="he"), "unknown init 'he'"),
-    ("model", dict(scale=0.0), "model.scale=0.0 must be positive"),
+    ("model", dict(spread=0.0), "model.spread=0.0 must be positive"),
 ])
 def test_a_wrong_option_gets_a_sentence(name, options, sentence):
     given = {f"{name}.{k}": v for k, v in options.items()}

@@ -50,6 +50,12 @@ RECIPES = {
     "matrix-free gauss-newton": {"optimizer": "gauss-newton-cg", "rad.every": 4,
                                  "gauss-newton-cg.preconditioner": "units"},
     "adam, then variable projection": {"optimizer": "adam:3,varpro", "constraints": "soft", "rad.every": 4},
+    "gauss-newton through lu, linearised anew": {"optimizer": "gauss-newton", "precondition": "lu", "lu.every": 5},
+    "l-bfgs on differences": {"optimizer": "lbfgs", "precondition": "ilu", "ilu.every": 4,
+                              "ilu.residual": "differences"},
+    "adam in h-minus-1": {"optimizer": "adam", "precondition": "h-minus-1", "constraints": "soft"},
+    "adam, then gauss-newton in pseudo-time": {"optimizer": "adam:8,gauss-newton", "precondition": "pseudo-time",
+                                               "pseudo-time.every": 3, "rad.every": 4},
     "adam with clipped gradients in float32": {"optimizer": "adam", "clip": 0.1, "dtype": "float32"},
 }
 N = 12

@@ -20,7 +20,7 @@ import torch
 from ..errors import ProblemError, look_up
 from ..problem import load_problem
 from ..training import solve
-from . import steptime
+from . import preconditioning, steptime
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,8 @@ MORE = (
     Row("beam", 60, None, label="Euler–Bernoulli beam"),
     Row("burgers_parametric", 60, None, label="Burgers over a range of ν"),
 )
-SUITES: dict[str, tuple[Row, ...]] = {"quick": QUICK, "full": QUICK + MORE, "steptime": ()}
+SUITES: dict[str, tuple[Row, ...]] = {"quick": QUICK, "full": QUICK + MORE, "steptime": (),
+                                       "preconditioning": ()}
 
 
 def run_suite(name: str, *, only: Sequence[str] | None = None, seeds: int | None = None, device: str = "cpu",
@@ -96,6 +97,12 @@ def run_suite(name: str, *, only: Sequence[str] | None = None, seeds: int | None
     for problem in wanted - {r.problem for r in rows} - {"steptime"}:
         look_up("row", problem, {r.problem: r for r in rows})
     out.mkdir(parents=True, exist_ok=True)
+    if name == "preconditioning":
+        table = preconditioning.markdown(preconditioning.measure())
+        if write is not None:
+            replace_tables(write, {name: table})
+        yield table
+        return
     for row in rows:
         if row.problem in wanted:
             for seed in range(seeds or 3):

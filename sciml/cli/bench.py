@@ -2,6 +2,7 @@
 
     sciml bench --suite quick                    step times and a few problems, minutes
     sciml bench --suite full --seeds 3           every shipped problem at its target time
+    sciml bench --suite preconditioning          condition numbers of Fourier series, seconds
     sciml bench --suite full --only burgers --write README.md
 """
 

@@ -1,6 +1,7 @@
 """Check a problem without training: equations, derivatives, regions, sizes, and every mistake that can be found.
 
     sciml check problems/burgers.py
+    sciml check poisson --spectrum --precondition lu      conditioning of the loss, without and with it
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from rich.text import Text
 from ..calculus.quantity import derivative_suffix, is_number
 from ..errors import ProblemError
 from ..fields import parameter_count
-from ..objective import make_recipe, point_count, unused_options
+from ..objective import block_jacobians, make_recipe, point_count, spectrum, unused_options
 from ..optim import DENSE, needs
 from ..points import Points
 from ..problem import load_problem
@@ -20,7 +21,7 @@ from ..solution.truth import describe, resolve
 from ..training import Training
 from ..training.solve import split_settings
 from .options import add_recipe_arguments, recipe_notes, recipe_options, settings
-from .show import console, number, say
+from .show import console, number, say, working
 
 HELP = "find mistakes in a problem file in under two seconds, without training"
 
@@ -29,6 +30,8 @@ def add_arguments(parser) -> None:
     """Arguments of `sciml check`."""
     parser.add_argument("problem", help="path or name of a problem file")
     add_recipe_arguments(parser)
+    parser.add_argument("--spectrum", action="store_true",
+                        help="print κ(JᵀJ) of the loss, and of the preconditioned one")
 
 
 def run(arguments) -> int:
@@ -56,6 +59,8 @@ def run(arguments) -> int:
         say(f"note        {note}")
     _sizes(training)
     say(f"reference   {describe(training.truth)}")
+    if arguments.spectrum:
+        _spectra(training, out)
     say("no mistakes found")
     return 0
 
@@ -79,6 +84,34 @@ def _sizes(training: Training) -> None:
         raise ProblemError(f"the loss is not finite before training: {objective.worst()}; check the equation where its "
                            "functions are undefined")
     say(f"loss        {number(loss)} before training")
+
+
+def _spectra(training: Training, out) -> None:
+    """Singular values of the Jacobian at the start, without and with what preconditions rows or parameters."""
+    recipe, problem = training.recipe, training.problem
+    scaled = recipe.field_options().scale != "none"
+    runs = {"loss": training}
+    if recipe.precondition != "none" or scaled:
+        plain = {**recipe.as_dict(), "precondition": "none"}
+        plain["options"] = {k: {n: v for n, v in part.items() if (k, n) != ("model", "scale")}
+                            for k, part in plain["options"].items()}
+        runs = {"plain": Training(problem, make_recipe({}, plain), truth=training.truth),
+                "+".join([recipe.precondition] * (recipe.precondition != "none") + ["scaled"] * scaled): training}
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("rows", "size", "κ(JᵀJ)", "singular values", "rank", "effective rank"):
+        table.add_column(name)
+    with working("computing singular values"):
+        for label, run in runs.items():
+            blocks = block_jacobians(run.objective) if len(run.objective.trained) > 1 else {}
+            J = run.objective.linearize()[1]
+            for name, rows in {label: J, **{f"{label}: {n}": part for n, part in blocks.items()}}.items():
+                found = spectrum(rows)
+                smallest = float(found.values[found.rank - 1])
+                table.add_row(*(Text(cell) for cell in (
+                    name, f"{found.rows:,} × {found.parameters:,}", f"{found.kappa:.2e}",
+                    f"{float(found.values[0]):.2e} … {smallest:.2e}", f"{found.rank:,}",
+                    f"{found.effective_rank:.1f}")))
+    out.print(table)
 
 
 def _conditions(training: Training) -> Table:

@@ -17,6 +17,7 @@ from ..calculus import ACTIVATIONS
 from ..errors import look_up
 from ..fields import NETWORKS
 from ..optim import EXTRA, OPTIMIZERS
+from ..precondition import PRECONDITIONERS
 from ..problem import search_path
 from ..references import SOLVERS
 from ..sampling import SAMPLERS
@@ -64,6 +65,7 @@ KINDS = {
                            **dict.fromkeys(EXTRA, "of pytorch_optimizer: pip install 'sciml[optimizers]'")},
     "samplers": lambda: {n: first_line(c) for n, c in SAMPLERS.items()},
     "balancers": lambda: {n: first_line(c) for n, c in BALANCERS.items()},
+    "preconditioners": lambda: {n: first_line(c) for n, c in PRECONDITIONERS.items()},
     "activations": lambda: {n: first_line(type(c)) for n, c in ACTIVATIONS.items()},
     "solvers": lambda: {n: first_line(f) for n, f in SOLVERS.items()},
 }

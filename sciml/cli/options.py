@@ -25,7 +25,7 @@ FLAGS = {
     "dtype": (str, "float64 or float32"),
     "seed": (int, "seed of everything random"),
     "balance": (str, "weights and gradient surgery, e.g. grad-norm, causal+config; fixed: those of the problem file"),
-    "precondition": (str, "preconditioner of the loss; none exists so far"),
+    "precondition": (str, "preconditioner of the loss, e.g. h-minus-1, lu, pseudo-time"),
 }
 
 
@@ -39,16 +39,8 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def recipe_options(arguments: argparse.Namespace) -> dict[str, object]:
-    """What the user gave, by option name.
-
-    Raises:
-        ProblemError: A preconditioner was named; they come with a later version.
-    """
-    value = arguments.precondition
-    if value not in (None, "none"):
-        raise ProblemError(f"--precondition {value}: no preconditioner exists in this version")
-    names = [n for n in FLAGS if n != "precondition"] + ["compile"]
-    return {n: getattr(arguments, n) for n in names if getattr(arguments, n) is not None}
+    """What the user gave, by option name."""
+    return {n: getattr(arguments, n) for n in [*FLAGS, "compile"] if getattr(arguments, n) is not None}
 
 
 def settings(entries: list[str]) -> dict[str, object]:

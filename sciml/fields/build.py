@@ -14,8 +14,9 @@ from ..calculus import ACTIVATIONS
 from ..errors import ProblemError, check_types, look_up, unknown_name
 from .field import Field
 from .layers import Embedding, FourierFeatures, random_features
-from .networks import MLP, NETWORKS, Shape
+from .networks import MLP, NETWORKS
 from .piecewise import Piecewise
+from .shape import Shape
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,11 @@ class FieldOptions:
         adaptive: Trainable slopes of the activations.
         fourier, sigma: Number of random Fourier features (0: none) and their scale.
         factorized: Random weight factorisation.
-        harmonics: Fourier modes per periodic coordinate.
+        harmonics: Fourier modes per periodic coordinate; of model=fourier, per coordinate.
         init: "glorot", or "random-features" for the first layer of an mlp (see `random_features`).
-        scale: a of the random features, for inputs in [−1, 1].
+        spread: a of the random features, for inputs in [−1, 1].
+        scale: Of model=fourier: "none", or "inverse-symbol" to precondition its parameters by the equation.
+        gamma: With it, the scale γ of modes that the equation does not see.
     """
 
     width: int = 20
@@ -42,17 +45,22 @@ class FieldOptions:
     factorized: bool = False
     harmonics: int = 1
     init: str = "glorot"
-    scale: float = 1.0
+    spread: float = 1.0
+    scale: str = "none"
+    gamma: float = 1.0
 
     def __post_init__(self):
         check_types(self, "model.")
         look_up("activation", self.activation, ACTIVATIONS)
         look_up("init", self.init, dict.fromkeys(("glorot", "random-features")))
-        if not self.scale > 0:
-            raise ProblemError(f"model.scale={self.scale} must be positive")
+        if not self.spread > 0:
+            raise ProblemError(f"model.spread={self.spread} must be positive")
         for name in ("width", "depth", "harmonics"):
             if getattr(self, name) < 1:
                 raise ProblemError(f"model.{name}={getattr(self, name)} must be at least 1")
+        look_up("model.scale", self.scale, dict.fromkeys(("none", "inverse-symbol")))
+        if not self.gamma > 0:
+            raise ProblemError(f"model.gamma={self.gamma} must be positive, or the modes it scales could not move")
         if self.fourier < 0:
             raise ProblemError(f"model.fourier={self.fourier} must be 0 (none) or a number of features")
 
@@ -94,5 +102,5 @@ def build_network(name: str, bounds, outputs: int, options: FieldOptions, genera
         if not isinstance(network, MLP) or options.factorized:
             raise ProblemError("model.init=random-features is for model=mlp without model.factorized; the other models "
                                "have initial weights of their own")
-        random_features(network.hidden[0], options.scale, generator)
+        random_features(network.hidden[0], options.spread, generator)
     return network if pieces == 1 else Piecewise(network, breaks or {}, outputs)

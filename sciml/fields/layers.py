@@ -120,6 +120,7 @@ class Embedding(nn.Module):
 
     def __init__(self, bounds, periods: dict[int, float], harmonics: int, dtype: torch.dtype):
         super().__init__()
+        self.bounds, self.harmonics = tuple(bounds), harmonics
         low = torch.tensor([b[0] for b in bounds], dtype=dtype)
         high = torch.tensor([b[1] for b in bounds], dtype=dtype)
         self.register_buffer("middle", (low + high) / 2, persistent=False)

@@ -1,4 +1,4 @@
-"""Architectures: MLP, modified MLP, PirateNet, SIREN.
+"""Architectures: MLP, modified MLP, PirateNet, SIREN; the Fourier series is in `fourier.py`.
 
 Each maps the embedded inputs to C outputs. Widths, depths and activations are options; see `build.py` for the names
 a user types.
@@ -7,49 +7,17 @@ a user types.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import sqrt
 
 import torch
-from torch import Generator, nn
+from torch import nn
 
 from ..calculus.jet import Jet, add, multiply, scale, subtract
 from ..errors import ProblemError
 from .field import Field
-from .layers import Activate, Dense, FactorizedDense
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What an architecture is built from.
-
-    Args:
-        inputs: Channels after the embedding.
-        outputs: C, number of unknowns.
-        width, depth: Hidden channels and hidden layers (for PirateNet: blocks of three layers).
-        activation: Name of σ.
-        adaptive: Trainable slopes.
-        factorized: Random weight factorisation.
-    """
-
-    inputs: int
-    outputs: int
-    width: int
-    depth: int
-    activation: str
-    adaptive: bool
-    factorized: bool
-    generator: Generator
-    dtype: torch.dtype
-
-    def dense(self, inputs: int, outputs: int) -> nn.Module:
-        """A layer of the kind asked for."""
-        kind: Callable[..., nn.Module] = FactorizedDense if self.factorized else Dense
-        return kind(inputs, outputs, self.generator, self.dtype)
-
-    def sigma(self) -> Activate:
-        """A nonlinearity of the kind asked for."""
-        return Activate(self.activation, self.adaptive, self.dtype)
+from .fourier import FourierSeries
+from .layers import Activate, Dense
+from .shape import Shape
 
 
 class Headed(Field):
@@ -171,4 +139,5 @@ class Siren(Headed):
 
 NETWORKS: dict[str, Callable[..., Field]] = {
     "mlp": MLP, "modified-mlp": ModifiedMLP, "piratenet": PirateNet, "siren": Siren,
+    "fourier": FourierSeries,
 }

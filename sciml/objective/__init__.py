@@ -4,8 +4,9 @@ from .build import build_field, build_objective, place_points, point_count, unus
 from .objective import Objective
 from .parameters import TrainableParameters
 from .recipe import DTYPES, Recipe, make_recipe, recipe_from
+from .spectrum import Spectrum, block_jacobians, spectrum
 
 __all__ = [
-    "DTYPES", "Objective", "Recipe", "TrainableParameters", "build_field", "build_objective", "make_recipe",
-    "place_points", "point_count", "recipe_from", "unused_options",
+    "DTYPES", "Objective", "Recipe", "Spectrum", "TrainableParameters", "block_jacobians", "build_field",
+    "build_objective", "make_recipe", "place_points", "point_count", "recipe_from", "spectrum", "unused_options",
 ]

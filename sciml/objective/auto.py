@@ -50,7 +50,7 @@ def choose(parameters: int, rows: int, recipe: Recipe, memory: float) -> tuple[s
         return "gauss-newton", f"a step on {R:,} rows and {P:,} parameters is cheap for its worth"
     why = (f"the Jacobian of {R:,} rows and {P:,} parameters takes too much memory" if not fits else
            f"a Gauss–Newton step on {R:,} rows and {P:,} parameters would take some {seconds:.0f} s")
-    if P <= LARGEST_HESSIAN:
+    if P <= LARGEST_HESSIAN and recipe.precondition != "pseudo-time":      # it changes the loss at every step
         return "soap:1000,ssbroyden", why
     return "soap", why
 

@@ -12,6 +12,7 @@ from ..calculus.quantity import derivative_suffix
 from ..errors import ProblemError
 from ..fields import Constrained, Field, Lifted, build_network
 from ..points import Points
+from ..precondition.symbol import precondition_parameters
 from ..problem import Block, Problem
 from ..problem.hard import Ansatz, build
 from .objective import Objective
@@ -26,6 +27,7 @@ def build_field(problem: Problem, recipe: Recipe, ansatz: Ansatz) -> nn.Module:
     breaks = {problem.coordinates.index(c): places for c, places in problem.setting.breaks.items()}
     network = build_network(recipe.model, problem.region.bounds, len(problem.unknowns), recipe.field_options(),
                             torch.Generator().manual_seed(recipe.seed), dtype, periods, breaks)
+    precondition_parameters(network, problem, recipe.model, recipe.field_options(), ansatz)
     return wrapped(network, problem, ansatz)
 
 

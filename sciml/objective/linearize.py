@@ -58,7 +58,7 @@ class Linearizer:
         """
         objective = self.objective
         P = sum(p.numel() for p in (objective.trainable if parameters is None else parameters))
-        plain = objective._plain()
+        plain = objective.trained
         R = sum(objective.row_count(b) * len(b.components) for b in plain)
         demand_jacobian(R, P, objective.dtype, objective.device)
         r = torch.empty(R, dtype=objective.dtype, device=objective.device)
@@ -84,7 +84,7 @@ class Linearizer:
         """r of shape (R,) and its Jacobian by factors, rows as in `Objective.residual`."""
         objective, parameters = self.objective, self.objective.trainable
         values, pieces = [], []
-        for block in objective._plain():
+        for block in objective.trained:
             for points, data, rows in objective.pieces(block):
                 f, J = self._factored_rows(block, points, data, parameters)
                 factor = objective.factor(block, rows)

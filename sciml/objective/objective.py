@@ -5,7 +5,8 @@
 Losses, gradients by block, residual vectors and Jacobians are views of this one object. A block's rows are pointwise
 values, their differences between opposite faces, or their integrals; all three are linear in the pointwise values, so
 the Jacobian follows from the pointwise one. Balancers set the λ_b and w_b,n. A preconditioner replaces the rows of its
-blocks by √(λ / N) M r, M linear; gradients then take one more pass without graph, ∇|M r|² = 2 Jᵀ Mᵀ M r.
+blocks by √(λ / N) (M r − c), M linear; gradients then take one more pass without graph, ∇|z|² = 2 Jᵀ Mᵀ z. It may
+also train other rows in place of a block's (`stand_ins`); reports, samplers and balancers see the block's own.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ class Objective(nn.Module):
         self.weights: dict[str, float | Tensor] = {b.name: b.weight for b in blocks}
         self.point_weights: dict[str, Tensor] = {}
         self.transforms: list[Transform] = []
+        self.stand_ins: dict[str, Block] = {}
         self.data: dict[str, Mapping[str, Tensor]] = {}
         self._pass: Callable[..., Tensor] = self.values
         self._linearizer = Linearizer(self)
@@ -183,7 +185,7 @@ class Objective(nn.Module):
 
     def total(self, losses: Mapping[str, float]) -> float:
         """L, from unweighted block losses where that is possible."""
-        if self.point_weights or self.transforms:
+        if self.point_weights or self.transforms or self.stand_ins:
             return float(self.residual().square().sum())
         return sum(float(self.weights[n]) * v for n, v in losses.items())
 
@@ -199,7 +201,7 @@ class Objective(nn.Module):
         total = torch.zeros((), dtype=self.dtype, device=self.device)
         found: dict[str, Tensor] = {}
         wanted = {b.name for b in self.blocks} if names is None else set(names)
-        for block in self._plain():
+        for block in self.trained:
             if block.name not in wanted:
                 continue
             square = torch.zeros_like(total)
@@ -290,25 +292,28 @@ class Objective(nn.Module):
         return next(self.parameters()).device
 
     def _blocks_of(self, transform: Transform) -> list[Block]:
-        return [b for name in transform.blocks for b in self.blocks if b.name == name]
+        return [self.stand_ins.get(name, b) for name in transform.blocks for b in self.blocks if b.name == name]
 
-    def _plain(self) -> list[Block]:
-        """Blocks that no preconditioner takes."""
+    @property
+    def trained(self) -> list[Block]:
+        """Blocks that are trained and whose rows no preconditioner mixes."""
         taken = {name for t in self.transforms for name in t.blocks}
-        return [b for b in self.blocks if b.name not in taken]
+        return [self.stand_ins.get(b.name, b) for b in self.blocks if b.name not in taken]
 
     def _transform_factor(self, transform: Transform, size: int) -> float | Tensor:
         return (self.weights[transform.blocks[0]] / size) ** 0.5
 
     def _transformed(self, transform: Transform, r: Tensor) -> Tensor:
-        """√(λ / N) M r along the first axis."""
+        """√(λ / N) (M r − c) of rows (R,), √(λ / N) M J of their Jacobian (R, P)."""
         z = transform(r)
+        if r.ndim == 1 and transform.offset is not None:
+            z = z - transform.offset
         return self._transform_factor(transform, len(z)) * z
 
     def _stack(self) -> Tensor:
         """r, shape (R,), with graph if gradients are on."""
         parts = [(self.factor(b, rows) * self.rows(b, p, data)).reshape(-1)
-                 for b in self._plain() for p, data, rows in self.pieces(b)]
+                 for b in self.trained for p, data, rows in self.pieces(b)]
         for t in self.transforms:
             raw = [self.rows(b, p, data).reshape(-1) for b in self._blocks_of(t) for p, data, _ in self.pieces(b)]
             parts.append(self._transformed(t, torch.cat(raw)))

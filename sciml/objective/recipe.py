@@ -29,6 +29,7 @@ from ..optim import (
     rounds_steps,
 )
 from ..optim.build import ALIASES
+from ..precondition import PRECONDITIONERS, build_preconditioner
 from ..sampling import SAMPLERS
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
@@ -60,6 +61,7 @@ class Recipe:
         points: Interior points.
         boundary_points: Points of each other condition; None: a quarter of `points`.
         balance: "fixed", or names of balancers joined by "+", e.g. "grad-norm", "causal+config".
+        precondition: Name of a preconditioner of the loss; "none": the plain residual.
         constraints: "auto", "hard" or "soft"; see `problem/hard.py`.
         steps, time: Budget in steps or seconds, whichever ends first; None: no limit of that kind. Seconds are those
             of training steps, with the redrawing of points and, where asked for, compilation; not of imports, reports,
@@ -82,6 +84,7 @@ class Recipe:
     points: int = 2000
     boundary_points: int | None = None
     balance: str = "fixed"
+    precondition: str = "none"
     constraints: str = "auto"
     steps: int | None = None
     time: float | None = None
@@ -119,6 +122,7 @@ class Recipe:
         _check_parts(self.options)
         sampler_options(self)
         _check_balance(self)
+        _check_precondition(self)
         self.field_options()
         given = {optimizer_name(part) for part in self.options if is_optimizer(part)}
         for name in given.union(plan.optimizer for plan in self.stages()):
@@ -190,6 +194,8 @@ def _check_surgery(name: str, part: type[Part], optimizer: str) -> None:
     if issubclass(part, Projection) and getattr(optimizer_class(optimizer), "one_gradient", False):
         raise ProblemError(f"balance={name} needs the gradients of all losses in each step, and optimizer={optimizer} "
                            "computes one; take it with multiadam or adam")
+
+
 def _check_stages(recipe: Recipe) -> None:
     """What an optimizer cannot do in its place."""
     for k, plan in enumerate(recipe.stages()):
@@ -200,6 +206,24 @@ def _check_stages(recipe: Recipe) -> None:
             name, first = plan.optimizer, recipe.stages()[0].optimizer
             raise ProblemError(f"optimizer={recipe.optimizer!r}: {name} orthogonalises its steps in bfloat16, which "
                                f"undoes what {first} has reached; put it first, as in {name}:1000,{first}")
+
+
+def _check_precondition(recipe: Recipe) -> None:
+    """A preconditioner must exist, take its options, and go with the batch, the balance and the optimizers."""
+    part, what = build_preconditioner(recipe.precondition, recipe.options), f"precondition={recipe.precondition}"
+    if part.mixes and recipe.batch is not None:
+        raise ProblemError(f"{what} mixes the rows of all points of a grid, which batch={recipe.batch} would cut; "
+                           "leave batch out")
+    if part.mixes and recipe.balance != "fixed":
+        raise ProblemError(f"{what} mixes rows of points and conditions, which balance={recipe.balance} would weigh "
+                           "one by one; leave one of them out")
+    for plan in recipe.stages():
+        if part.moves and needs(plan.optimizer) == "closure":
+            raise ProblemError(f"{what} changes the loss at every step, which {plan.optimizer} cannot learn from; take "
+                               "it with adam or gauss-newton")
+        if part.mixes and needs(plan.optimizer) == "gradients":
+            raise ProblemError(f"{what} mixes rows of conditions, and {plan.optimizer} takes the gradient of each by "
+                               "itself; take it with adam or gauss-newton")
 
 
 def _check_device(device: str) -> None:
@@ -277,10 +301,12 @@ def _check_parts(options: Mapping[str, Mapping]) -> None:
             kind, valid = "sampler", _arguments(SAMPLERS[part])
         elif part in BALANCERS:
             kind, valid = "balancer", _arguments(BALANCERS[part])
+        elif part in PRECONDITIONERS:
+            kind, valid = "preconditioner", _arguments(PRECONDITIONERS[part])
         elif is_optimizer(part):
             kind, valid = "optimizer", _arguments(optimizer_class(part))
         else:
-            names = ["model", "sampler", *SAMPLERS, *OPTIMIZERS, *ALIASES, *BALANCERS]
+            names = ["model", "sampler", *SAMPLERS, *OPTIMIZERS, *ALIASES, *BALANCERS, *PRECONDITIONERS]
             raise ProblemError(unknown_name("part in a dotted option", part, names))
         for name in entries:
             if name not in valid:

@@ -1,5 +1,7 @@
-"""Preconditioners of losses: linear maps of residual rows that keep the minimiser and lower κ(JᵀJ)."""
+"""Preconditioners of losses: other norms of residuals and terms in them that keep the solution and lower κ(JᵀJ)."""
 
+from .build import PRECONDITIONERS, build_preconditioner
+from .preconditioner import Preconditioner
 from .transform import Transform
 
-__all__ = ["Transform"]
+__all__ = ["PRECONDITIONERS", "Preconditioner", "Transform", "build_preconditioner"]

@@ -9,14 +9,19 @@ from torch import Tensor
 
 
 class Transform(ABC):
-    """z = M r for the stacked rows of some blocks; M injective keeps the zero set of r.
+    """z = M r − c for the stacked rows of some blocks; M injective keeps the zero set of r.
 
     Rows come block by block in the order of `blocks`, each block's (R, K) row-major. M acts along the first axis,
     so that it takes residuals (R,) and Jacobians (R, P) alike; it is linear and knows its transpose.
 
     Args:
         blocks: Names of the blocks whose rows are taken.
+
+    Attributes:
+        offset: c, shape (R′,), zero (None) unless the rows are values that should meet data.
     """
+
+    offset: Tensor | None = None
 
     def __init__(self, blocks: tuple[str, ...]):
         self.blocks = tuple(blocks)
@@ -32,13 +37,6 @@ class Transform(ABC):
     def __call__(self, r: Tensor) -> Tensor:
         """M r, differentiable."""
         return _Linear.apply(r, self) if r.requires_grad else self.apply(r)
-
-    def state_dict(self) -> dict:
-        """What resume needs."""
-        return {}
-
-    def load_state_dict(self, state: dict) -> None:  # noqa: B027  most transforms hold nothing that changes
-        """Restores `state_dict`."""
 
 
 class _Linear(torch.autograd.Function):

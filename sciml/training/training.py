@@ -23,6 +23,7 @@ from ..objective.auto import resolve_optimizer
 from ..objective.diagnose import culprit
 from ..objective.recipe import StagePlan, sampler_options
 from ..points import Points
+from ..precondition import build_preconditioner
 from ..problem import Problem
 from ..sampling import SAMPLERS, Sampler
 from ..solution.truth import Truth, resolve
@@ -81,7 +82,11 @@ class Training:
         self.samplers: dict[str, Sampler] = {
             b.name: SAMPLERS[recipe.sampler](**sampler_options(recipe)) for b in self.objective.blocks
             if not isinstance(b.region, Points)}
+        self.preconditioner = build_preconditioner(recipe.precondition, recipe.options)
+        for name in self.preconditioner.start(self.objective, self.ansatz, recipe.points):
+            self.samplers.pop(name, None)                # its points are the preconditioner's
         self._draw_first()
+        self.preconditioner.update(self.objective, 0)
         recipe = self.recipe = resolve_optimizer(recipe, self.objective)
         self.stages = recipe.stages()
         self.balance = build_balance(recipe.balance, recipe.options, recipe.seed)
@@ -130,7 +135,7 @@ class Training:
                 self.objective.points[b.name] = self._ordered(
                     sampler.redraw(points, b.region, self.generator, self._magnitude(b)))
                 redrawn = True
-        if began or redrawn:
+        if self.preconditioner.update(self.objective, self.step) or began or redrawn:
             self.driver.redrawn()
         self.balance.update(self.objective, self.step, self.driver.first_order, redrawn, began)
 
@@ -244,6 +249,7 @@ class Training:
             "stage_start": self.stage_start, "optimizer": self.stages[self.stage].optimizer,
             "objective": self.objective.state_dict(), "points": points, "driver": self.driver.state_dict(),
             "generator": self.generator.get_state(), "balance": self.balance.state_dict(),
+            "preconditioner": self.preconditioner.state_dict(),
             "weights": {"blocks": self.objective.weights, "points": self.objective.point_weights},
         })
 
@@ -260,5 +266,6 @@ class Training:
         self.driver.load_state_dict(deepcopy(state["driver"]))      # torch's optimizers keep the tensors they are given
         self.generator.set_state(state["generator"].cpu())
         self.balance.load_state_dict(deepcopy(state["balance"]))
+        self.preconditioner.load_state_dict(self.objective, deepcopy(state["preconditioner"]))
         self.objective.weights = dict(state["weights"]["blocks"])
         self.objective.point_weights = dict(state["weights"]["points"])
