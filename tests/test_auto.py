@@ -26,6 +26,9 @@ def recipe(**options):
     (20_000, 1000, {"steps": 100}, PLENTY, "gauss-newton"),              # 8 s a step, and nobody counts seconds
     (10_000_000, 40_000, {"steps": 100}, PLENTY, "soap"),
     (900, 4000, {"batch": 100}, PLENTY, "soap"),
+    (900, 4000, {"balance": "grad-norm"}, PLENTY, "gauss-newton"),
+    (900, 4000, {"balance": "grad-norm+config"}, PLENTY, "adam"),
+    (900, 4000, {"balance": "relobralo"}, PLENTY, "adam"),
 ])
 def test_the_choice_follows_size_and_budget(P, R, options, memory, expected, monkeypatch):
     monkeypatch.setattr("torch.get_num_threads", lambda: 1)

@@ -111,7 +111,7 @@ def test_a_broken_problem_file_is_one_sentence(what, tmp_path, capsys):
     (["solve", "{}", "--set", "sampler.every=-1"], "every=-1"),
     (["solve", "{}", "--set", "model.activation=tahn"], "did you mean 'tanh'"),
     (["solve", "{}", "--balance", "magic"], "unknown balancer 'magic'"),
-    (["solve", "{}", "--balance", "config"], "balance=config replaces the gradient"),
+    (["solve", "{}", "--balance", "config", "--optimizer", "gauss-newton"], "balance=config replaces the gradient"),
     (["solve", "{}", "--balance", "fixed+config"], "unknown balancer 'fixed'"),
     (["compare", "{}", "--vary", "optimzer=adam"], "did you mean 'optimizer'"),
     (["compare", "{}", "--vary", "optimizer"], "write KEY=A,B"),

@@ -5,9 +5,10 @@
 | a Gauss–Newton step costs a small share of the budget, and its Jacobian fits | gauss-newton | fewest steps by far |
 | the P × P inverse Hessian fits and updates are cheap | soap:1000,ssbroyden | a step costs one gradient |
 | otherwise | soap | memory of first-order methods |
+| a balance that works on gradients or at every step | adam | what its paper measured with |
 | points drawn in batches | soap | least squares and line searches need a loss that stands still |
 
-A Gauss–Newton step is taken to cost 2 R P² + P³/3 operations for its linear algebra and 60 R P for its Jacobian.
+A Gauss–Newton step is taken to cost R P min(R, P) + min(R, P)³/3 operations for its linear algebra and 60 R P for J.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from .objective import Objective
 from .recipe import Recipe
 
 log = logging.getLogger(__name__)
-FLOPS = {"cpu": 5e9, "cuda": 5e12}      # double precision, per thread or per device; conservative
+FLOPS = {"cpu": 1.5e10, "cuda": 1e13}    # double precision, per thread or per device; conservative
 STEPS = 60                               # that a budget must allow for Gauss–Newton to be worth it
 PATIENCE = 30.0                          # seconds of a step that are borne where there is no time budget
 LARGEST_HESSIAN = 4000                   # parameters; above, updating the matrix costs more than a gradient
@@ -34,22 +35,24 @@ def choose(parameters: int, rows: int, recipe: Recipe, memory: float) -> tuple[s
     Args:
         parameters: P.
         rows: R.
-        recipe: Its device, batch and budget count.
+        recipe: Its device, batch, balance and budget count.
         memory: Bytes that may be used.
     """
     P, R = parameters, rows
+    if recipe.first_order_only():
+        return "adam", f"balance={recipe.balance} is for first-order methods"
     if recipe.batch is not None:
         return "soap", "batches of points change at every step, which second-order methods cannot use"
     kind = torch.device(recipe.device).type
     speed = FLOPS[kind] * (torch.get_num_threads() if kind == "cpu" else 1)
     small = min(P, R)
-    seconds = (2 * R * P * small + small**3 / 3 + 60 * R * P) / speed
+    seconds = (R * P * small + small**3 / 3 + 60 * R * P) / speed
     allowed = PATIENCE if recipe.time is None else recipe.time / STEPS
     fits = 8 * (R * P + 2 * small**2) < 0.5 * memory
     if fits and seconds <= allowed:
         return "gauss-newton", f"a step on {R:,} rows and {P:,} parameters is cheap for its worth"
     why = (f"the Jacobian of {R:,} rows and {P:,} parameters takes too much memory" if not fits else
-           f"a Gauss–Newton step on {R:,} rows and {P:,} parameters would take some {seconds:.0f} s")
+           f"a Gauss–Newton step on {R:,} rows and {P:,} parameters would take some {seconds:.2g} s")
     if P <= LARGEST_HESSIAN and recipe.precondition != "pseudo-time":      # it changes the loss at every step
         return "soap:1000,ssbroyden", why
     return "soap", why

@@ -133,7 +133,9 @@ class Recipe:
     def stages(self) -> tuple[StagePlan, ...]:
         """The optimizers in order with their steps."""
         plans = []
-        stages = "gauss-newton" if self.optimizer == "auto" else self.optimizer
+        stages = self.optimizer
+        if stages == "auto":
+            stages = "adam" if self.first_order_only() else "gauss-newton"
         for part in stages.replace("+", ",").split(","):
             name, _, count = part.strip().partition(":")
             if count and not count.isdigit():
@@ -155,6 +157,10 @@ class Recipe:
                 last = SECOND_ORDER_STEPS if is_second_order(plans[-1].optimizer) else FIRST_ORDER_STEPS
             plans[-1] = replace(plans[-1], steps=last)
         return tuple(plans)
+
+    def first_order_only(self) -> bool:
+        """Whether the balance works on gradients, or at every step, so that only first-order methods can use it."""
+        return any(BALANCERS[name].second_order in ("refused", "frozen") for name in balancer_names(self.balance))
 
     def field_options(self) -> FieldOptions:
         """Options of the model."""
