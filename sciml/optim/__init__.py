@@ -18,6 +18,6 @@ from .lbfgs import LBFGS
 from .nncg import NystromNewtonCG
 from .soap import SOAP
 
-__all__ = ["BFGS", "DENSE", "EXTRA", "LBFGS", "OPTIMIZERS", "SOAP", "SSBFGS", "GaussNewton", "NystromNewtonCG", "SSBroyden",
-           "build_optimizer", "is_optimizer", "is_second_order", "needs", "optimizer_class", "optimizer_name",
-           "rounds_steps"]
+__all__ = ["BFGS", "DENSE", "EXTRA", "LBFGS", "OPTIMIZERS", "SOAP", "SSBFGS", "GaussNewton", "NystromNewtonCG",
+           "SSBroyden", "build_optimizer", "is_optimizer", "is_second_order", "needs", "optimizer_class",
+           "optimizer_name", "rounds_steps"]
