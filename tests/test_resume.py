@@ -33,6 +33,23 @@ RECIPES = {
     "adam, then gauss-newton": {"optimizer": "adam:6,gauss-newton", "rad.every": 4},
     "adam with weights and surgery": {"optimizer": "adam", "balance": "grad-norm+config", "constraints": "soft",
                                       "grad-norm.every": 3, "grad-norm.first": 2},
+    "adam with surgery in random order and projected updates": {
+        "optimizer": "adam", "balance": "pcgrad+gua", "constraints": "soft", "batch": 20, "adam.lr": 0.05},
+    "multiadam with projected updates and batches": {"optimizer": "multiadam", "balance": "gua", "constraints": "soft",
+                                                     "batch": 20, "multiadam.lr": 0.05, "rad.every": 4},
+    "m-config with a schedule": {"optimizer": "m-config", "constraints": "soft", "schedule": "cosine"},
+    "imtl-g and projected updates in two stages": {"optimizer": "adam:6,sgd", "balance": "imtl-g+gua",
+                                                   "constraints": "soft", "adam.lr": 0.05},
+    "adam with attention, then gauss-newton": {"optimizer": "adam:6,gauss-newton", "balance": "rba+relobralo",
+                                               "rad.every": 0, "relobralo.rho": 0.5},
+    "gauss-newton with weights at redraws": {"optimizer": "gauss-newton", "balance": "vrba+ntk", "rad.every": 3},
+    "engd": {"optimizer": "engd", "rad.every": 3},
+    "engd-w with scaled rows": {"optimizer": "engd-w", "engd-w.jacobi": True, "rad.every": 4},
+    "spring with redraws": {"optimizer": "spring", "rad.every": 3, "spring.lr": 0.05},
+    "spring by the kernel": {"optimizer": "spring", "points": 20, "spring.form": "kernel"},
+    "matrix-free gauss-newton": {"optimizer": "gauss-newton-cg", "rad.every": 4,
+                                 "gauss-newton-cg.preconditioner": "units"},
+    "adam, then variable projection": {"optimizer": "adam:3,varpro", "constraints": "soft", "rad.every": 4},
     "adam with clipped gradients in float32": {"optimizer": "adam", "clip": 0.1, "dtype": "float32"},
 }
 N = 12

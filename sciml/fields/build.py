@@ -13,8 +13,8 @@ from torch import Generator
 from ..calculus import ACTIVATIONS
 from ..errors import ProblemError, check_types, look_up, unknown_name
 from .field import Field
-from .layers import Embedding, FourierFeatures
-from .networks import NETWORKS, Shape
+from .layers import Embedding, FourierFeatures, random_features
+from .networks import MLP, NETWORKS, Shape
 from .piecewise import Piecewise
 
 
@@ -29,6 +29,8 @@ class FieldOptions:
         fourier, sigma: Number of random Fourier features (0: none) and their scale.
         factorized: Random weight factorisation.
         harmonics: Fourier modes per periodic coordinate.
+        init: "glorot", or "random-features" for the first layer of an mlp (see `random_features`).
+        scale: a of the random features, for inputs in [−1, 1].
     """
 
     width: int = 20
@@ -39,10 +41,15 @@ class FieldOptions:
     sigma: float = 1.0
     factorized: bool = False
     harmonics: int = 1
+    init: str = "glorot"
+    scale: float = 1.0
 
     def __post_init__(self):
         check_types(self, "model.")
         look_up("activation", self.activation, ACTIVATIONS)
+        look_up("init", self.init, dict.fromkeys(("glorot", "random-features")))
+        if not self.scale > 0:
+            raise ProblemError(f"model.scale={self.scale} must be positive")
         for name in ("width", "depth", "harmonics"):
             if getattr(self, name) < 1:
                 raise ProblemError(f"model.{name}={getattr(self, name)} must be at least 1")
@@ -83,4 +90,9 @@ def build_network(name: str, bounds, outputs: int, options: FieldOptions, genera
     shape = Shape(inputs, outputs * pieces, options.width, options.depth, options.activation, options.adaptive,
                   options.factorized, generator, dtype)
     network = architecture(embedding, shape)
+    if options.init == "random-features":
+        if not isinstance(network, MLP) or options.factorized:
+            raise ProblemError("model.init=random-features is for model=mlp without model.factorized; the other models "
+                               "have initial weights of their own")
+        random_features(network.hidden[0], options.scale, generator)
     return network if pieces == 1 else Piecewise(network, breaks or {}, outputs)

@@ -61,12 +61,6 @@ def resolve_optimizer(recipe: Recipe, objective: Objective) -> Recipe:
         return recipe
     P = sum(p.numel() for p in objective.trainable)
     R = sum(objective.row_count(b) * len(b.components) for b in objective.blocks)
-    optimizer, why = choose(P, R, recipe, available_memory(objective.device))
+    optimizer, why = choose(P, R, recipe, free_memory(objective.device) or 4e9)
     log.info("optimizer=auto takes %s: %s", optimizer, why)
     return replace(recipe, optimizer=optimizer)
-
-
-def available_memory(device: torch.device) -> float:
-    """Bytes that are free on a device; a guess where the system does not say."""
-    free = free_memory(device)
-    return 4e9 if free is None else float(free)

@@ -1,4 +1,4 @@
-"""Optimizers: Gauss–Newton, quasi-Newton, Newton–CG, SOAP, torch's own and others by name."""
+"""Optimizers: Gauss–Newton, quasi-Newton, Newton–CG, SOAP, methods for several losses, torch's and others by name."""
 
 from .broyden import BFGS, SSBFGS, SSBroyden
 from .build import (
@@ -14,10 +14,17 @@ from .build import (
 )
 from .extra import EXTRA
 from .gauss_newton import GaussNewton
+from .gauss_newton_cg import GaussNewtonCG
 from .lbfgs import LBFGS
+from .m_config import MConFIG
+from .multiadam import MultiAdam
+from .natural import ENGD, ENGDW, SPRING
 from .nncg import NystromNewtonCG
 from .soap import SOAP
+from .varpro import VarPro
 
-__all__ = ["BFGS", "DENSE", "EXTRA", "LBFGS", "OPTIMIZERS", "SOAP", "SSBFGS", "GaussNewton", "NystromNewtonCG",
-           "SSBroyden", "build_optimizer", "is_optimizer", "is_second_order", "needs", "optimizer_class",
-           "optimizer_name", "rounds_steps"]
+__all__ = [
+    "BFGS", "DENSE", "ENGD", "ENGDW", "EXTRA", "LBFGS", "OPTIMIZERS", "SOAP", "SPRING", "SSBFGS", "GaussNewton",
+    "GaussNewtonCG", "MConFIG", "MultiAdam", "NystromNewtonCG", "SSBroyden", "VarPro", "build_optimizer",
+    "is_optimizer", "is_second_order", "needs", "optimizer_class", "optimizer_name", "rounds_steps",
+]

@@ -8,20 +8,26 @@ from difflib import get_close_matches
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..errors import ProblemError, unknown_name
 from .broyden import BFGS, SSBFGS, DenseQuasiNewton, SSBroyden
 from .extra import EXTRA, MUONS, extra_class, groups_for, rehearse
 from .gauss_newton import GaussNewton
+from .gauss_newton_cg import GaussNewtonCG
 from .lbfgs import LBFGS
+from .m_config import MConFIG
+from .multiadam import MultiAdam
+from .natural import ENGD, ENGDW, SPRING
 from .nncg import NystromNewtonCG
 from .soap import SOAP
+from .varpro import VarPro
 
 OWN: dict[str, type[torch.optim.Optimizer]] = {
-    "gauss-newton": GaussNewton, "lbfgs": LBFGS, "bfgs": BFGS, "ssbfgs": SSBFGS, "ssbroyden": SSBroyden, "soap": SOAP,
-    "nncg": NystromNewtonCG}
-ALIASES = {"levenberg-marquardt": "gauss-newton", "lm": "gauss-newton", "gn": "gauss-newton", "l-bfgs": "lbfgs"}
+    "gauss-newton": GaussNewton, "gauss-newton-cg": GaussNewtonCG, "varpro": VarPro, "engd": ENGD, "engd-w": ENGDW,
+    "spring": SPRING, "lbfgs": LBFGS, "bfgs": BFGS, "ssbfgs": SSBFGS, "ssbroyden": SSBroyden, "nncg": NystromNewtonCG,
+    "soap": SOAP, "multiadam": MultiAdam, "m-config": MConFIG}
+ALIASES = {"levenberg-marquardt": "gauss-newton", "lm": "gauss-newton", "gn": "gauss-newton", "l-bfgs": "lbfgs",
+           "multi-adam": "multiadam", "mconfig": "m-config"}
 _UNFIT = {"Optimizer", "LBFGS", "SparseAdam"}
 TORCH: dict[str, type[torch.optim.Optimizer]] = {
     name.lower(): cls for name, cls in vars(torch.optim).items()
@@ -39,11 +45,13 @@ def needs(name: str) -> str:
     | needs | `step` is called with | methods |
     |---|---|---|
     | "gradient" | nothing; gradients lie in `.grad` | first order (torch's own have no attribute) |
-    | "gradients" | a function from the number of a loss to it and its gradient, and how many there are | MultiAdam |
+    | "gradients" | a function from a loss's number to it and its gradient, and the count | has `groups` (MultiAdam) |
     | "closure" | a loss closure on fixed points | quasi-Newton; has `stuck`, `forget` and `evaluated` |
     | "hessian" | a loss with a graph that is twice differentiable, and a generator | Newton–CG; has `refused`, \
 `forget` and `extras` |
     | "residual" | `linearize` and `residual` | Gauss–Newton; has `refused` and `extras` |
+    | "factored" | the same with J by its factors | natural gradients, matrix-free Gauss–Newton |
+    | "head" | the same with J for chosen parameters; two groups, the second the head | variable projection |
     """
     key = optimizer_name(name)
     return getattr(OPTIMIZERS[key], "needs", "gradient") if key in OPTIMIZERS else "gradient"
@@ -51,7 +59,7 @@ def needs(name: str) -> str:
 
 def is_second_order(name: str) -> bool:
     """Whether a method needs points and weights that stand still within a step and between steps."""
-    return needs(name) in ("closure", "hessian", "residual")
+    return needs(name) in ("closure", "hessian", "residual", "factored", "head")
 
 
 def optimizer_name(name: str) -> str:
@@ -87,11 +95,12 @@ def rounds_steps(name: str) -> bool:
     return optimizer_name(name) in ("muon", *(m.lower() for m in MUONS))
 
 
-def build_optimizer(name: str, params: Iterable[Tensor], options: Mapping[str, object]) -> torch.optim.Optimizer:
+def build_optimizer(name: str, params: Iterable[Any], options: Mapping[str, object]) -> torch.optim.Optimizer:
     """An optimizer over the parameters.
 
     Args:
         name: See `OPTIMIZERS`.
+        params: Tensors, or groups of them.
         options: Keyword arguments of its constructor (`lr`, `betas`, `damping`, …).
 
     Raises:
