@@ -5,7 +5,8 @@ import torch
 
 from sciml.errors import ProblemError
 from sciml.optim import LBFGS, OPTIMIZERS, GaussNewton, build_optimizer, optimizer_name
-from sciml.optim.gauss_newton import _gram, _NormalEquations
+from sciml.optim.gauss_newton import _NormalEquations
+from sciml.optim.moves import gram
 
 
 def random(*shape, seed=0, device="cpu"):
@@ -68,8 +69,8 @@ def test_the_wide_and_the_tall_form_agree():
 @pytest.mark.parametrize("block", [1, 3, 4, 100])
 def test_gram_is_the_lower_triangle_of_the_normal_matrix(block, device):
     J = random(9, 10, device=device)
-    torch.testing.assert_close(_gram(J, block).tril(), (J.T @ J).tril(), rtol=1e-13, atol=1e-13)
-    torch.testing.assert_close(_gram(J.T, block).tril(), (J @ J.T).tril(), rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(gram(J, block).tril(), (J.T @ J).tril(), rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(gram(J.T, block).tril(), (J @ J.T).tril(), rtol=1e-13, atol=1e-13)
 
 
 def rosenbrock(start=(-1.2, 1.0)):
@@ -279,7 +280,7 @@ def test_our_lbfgs_replaces_the_one_of_torch():
 @pytest.mark.parametrize(
     "name, options, sentence",
     [
-        ("adan", {}, "unknown optimizer 'adan'; did you mean 'adam'"),
+        ("addam", {}, "unknown optimizer 'addam'; did you mean 'adam'"),
         ("adam", {"learning_rate": 1}, "unknown option of adam 'learning_rate'"),
         ("gauss-newton", {"dampin": 1}, "did you mean 'damping'"),
         ("gn", {"damping": -1.0}, "must be positive"),

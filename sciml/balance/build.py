@@ -6,12 +6,26 @@ import inspect
 from collections.abc import Mapping
 
 from ..errors import ProblemError, unknown_name
-from .balance import Balance, BlockWeights, Part, PointWeights, Surgery
+from .annealing import LearningRateAnnealing
+from .attention import AttentionBlocks, ResidualAttention, VariationalAttention
+from .balance import Balance, BlockWeights, Part, PointWeights, Projection, Surgery
+from .causal import Causal
 from .config import ConFIG
 from .grad_norm import GradNorm
+from .gua import GUA
+from .imtl_g import ImtlG
+from .losses import DWA, MinMax, ReLoBRaLo
+from .ntk import NTK
+from .pcgrad import PCGrad
+from .self_adaptive import SelfAdaptive
 
-BALANCERS: dict[str, type[Part]] = {"grad-norm": GradNorm, "config": ConFIG}
-_KINDS = {BlockWeights: "weights of conditions", PointWeights: "weights of points", Surgery: "surgery on gradients"}
+WEIGHTS: tuple[type[Part], ...] = (
+    GradNorm, LearningRateAnnealing, NTK, ReLoBRaLo, DWA, MinMax, AttentionBlocks,
+    Causal, SelfAdaptive, ResidualAttention, VariationalAttention)
+BALANCERS: dict[str, type[Part]] = {
+    **{cls.name: cls for cls in WEIGHTS}, "config": ConFIG, "pcgrad": PCGrad, "imtl-g": ImtlG, "gua": GUA}
+_KINDS = {BlockWeights: "weights of conditions", PointWeights: "weights of points", Surgery: "surgery on gradients",
+          Projection: "projections of the update"}
 
 
 def balancer_names(balance: str) -> list[str]:
@@ -33,23 +47,26 @@ def balancer_names(balance: str) -> list[str]:
     return names
 
 
-def build_balance(balance: str, options: Mapping[str, Mapping[str, object]]) -> Balance:
+def build_balance(balance: str, options: Mapping[str, Mapping[str, object]], seed: int = 0) -> Balance:
     """The balance of a recipe.
 
     Args:
         balance: Names joined by "+", or "fixed".
         options: Keyword arguments by name of the part.
+        seed: Of parts that draw random numbers and were given none of their own.
 
     Raises:
         ProblemError: Unknown name or option, or a value that a part does not take.
     """
     parts = {}
     for name in balancer_names(balance):
-        cls, given = BALANCERS[name], options.get(name, {})
+        cls, given = BALANCERS[name], dict(options.get(name, {}))
         valid = [p for p in inspect.signature(cls).parameters]
         for option in given:
             if option not in valid:
                 raise ProblemError(unknown_name(f"option of balancer {name}", option, valid))
+        if "seed" in valid:
+            given.setdefault("seed", seed)
         try:
             parts[name] = cls(**given)
         except ProblemError:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import torch
 
-from torch import Tensor
+from .balance import BlockWeights, unweighted
 
-from ..errors import ProblemError
-from .balance import BlockWeights
+EPSILON = 1e-5
 
 
 class GradNorm(BlockWeights):
-    """λ_b ← α λ_b + (1 − α) n̄ / (n_b + ε n̄) with n_b = |∇L_b| (unweighted) and n̄ their mean.
+    """Gradient norm: every condition pulls with a gradient of the same length.
+
+        λ_b ← α λ_b + (1 − α) n̄ / (n_b + ε n̄),    n_b = |∇L_b| without λ_b, n̄ their mean, λ(0) = 1
+
+    Weights of points stay in L_b. A gradient that vanishes gets 1/ε; if all do, every condition gets 1.
 
     Args:
-        every: Steps between updates.
+        every: Steps between updates; one costs m gradients.
         first: First step with an update.
         alpha: Share of the old weights.
 
@@ -22,29 +25,20 @@ class GradNorm(BlockWeights):
         constant factor. ε = 1e-5 as in its code.
     """
 
+    name = "grad-norm"
     second_order = "redraw"
 
     def __init__(self, every: int = 1000, first: int = 10, alpha: float = 0.9):
-        if not 0 <= alpha < 1:
-            raise ProblemError(f"grad-norm.alpha={alpha} must be in [0, 1)")
         super().__init__(every, first)
+        self.demand(0 <= alpha < 1, "alpha", alpha, "in [0, 1)")
         self.alpha = float(alpha)
-        self.weights: dict[str, Tensor] = {}
 
     def update(self, view, step):
-        saved = dict(view.weights)
-        view.weights.update(dict.fromkeys(saved, 1.0))
-        _, G, _ = view.gradients()
-        view.weights.update(saved)
+        with unweighted(view):
+            _, G, _ = view.gradients()
         n = G.norm(dim=1)
-        new = n.mean() / (n + 1e-5 * n.mean())
-        for b, w in zip(view.blocks, new, strict=True):
-            old = self.weights.get(b.name)
-            self.weights[b.name] = (1 - self.alpha) * w + self.alpha * (1.0 if old is None else old)
+        mean = n.mean()
+        new = torch.where(mean > 0, mean / (n + EPSILON * mean), 1.0)
+        for i, b in enumerate(view.blocks):
+            self.weights[b.name] = self.alpha * self.weights.get(b.name, 1.0) + (1 - self.alpha) * new[i]
         return dict(self.weights)
-
-    def state_dict(self):
-        return {"weights": dict(self.weights)}
-
-    def load_state_dict(self, state: Mapping):
-        self.weights = dict(state["weights"])

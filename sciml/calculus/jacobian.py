@@ -13,12 +13,96 @@ that a parameter used in any other way is noticed and not left where it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from .jet import LinearRecord
+
+
+class Contribution(NamedTuple):
+    """∂r_n/∂tensor of one component: the columns, or the outer products Σ_s a_s h_sᵀ that they are the sum of.
+
+    Args:
+        tensor: A parameter, or what was computed from parameters.
+        columns: Shape (N, …); None for a layer.
+        adjoint, matrix: a of shape (S, N, out) and h of shape (S, N, in) of a layer.
+    """
+
+    tensor: Tensor
+    columns: Tensor | None
+    adjoint: Tensor
+    matrix: Tensor | None
+
+
+def contributions(component: Tensor, tape: Sequence,
+                  expanded: Sequence[tuple[Tensor, Tensor]] = ()) -> Iterator[tuple[int, Contribution]]:
+    """What one reverse pass of Σ_n r_n finds for every record, with the record's number.
+
+    Args:
+        component: Shape (N,), with graph.
+        tape, expanded: As in `taped_jacobian`.
+    """
+    if not component.requires_grad:
+        return
+    targets = [record.target for record in tape] + [copy for _, copy in expanded]
+    if not targets:
+        return
+    grads = torch.autograd.grad(component.sum(), targets, retain_graph=True, allow_unused=True)
+    for number, (record, a) in enumerate(zip(tape, grads, strict=False)):
+        if a is None:
+            continue
+        h = record.source.detach()
+        if isinstance(record, LinearRecord):
+            if record.gain is not None:
+                before = (a * (h @ record.weight.detach().T)).sum(0)
+                yield number, Contribution(record.gain, before, a, None)
+            b = a if record.gain is None else a * record.gain.detach()
+            yield number, Contribution(record.weight, None, b, h)
+            if record.bias is not None:
+                yield number, Contribution(record.bias, a[0], a, None)
+        else:
+            product = (a * h).sum(0)
+            product = product.sum(-1) if record.factor.ndim == 0 else product
+            yield number, Contribution(record.factor, product, a, None)
+    for (p, _), a in zip(expanded, grads[len(tape):], strict=True):
+        if a is not None:
+            yield -1, Contribution(p, a, a, None)
+
+
+def relevant(tape: Sequence, parameters: Sequence[Tensor]) -> list:
+    """Records that touch some parameters: a reverse pass for the last layer stops there."""
+    wanted = {id(p) for p in parameters}
+    tensors = lambda r: (r.weight, r.bias, r.gain) if isinstance(r, LinearRecord) else (r.factor,)
+    return [r for r in tape if any(t is not None and (id(t) in wanted or t.grad_fn is not None) for t in tensors(r))]
+
+
+def place(found: dict[int, Tensor], what: Contribution, parameters: Sequence[Tensor],
+          position: Mapping[int, int]) -> None:
+    """Adds the columns (N, size) of a contribution to those of a parameter, or of all that its tensor comes from.
+
+    Args:
+        found: Columns by position of the parameter.
+        position: Of the parameters, by id.
+    """
+    columns = what.columns
+    if id(what.tensor) not in position and what.tensor.grad_fn is None:
+        return
+    if columns is None:
+        assert what.matrix is not None
+        columns = torch.bmm(what.adjoint.permute(1, 2, 0), what.matrix.permute(1, 0, 2))
+    N = len(columns)
+    if id(what.tensor) in position:
+        parts = {position[id(what.tensor)]: columns}
+    else:
+        grads = torch.autograd.grad(what.tensor, list(parameters), columns.reshape(N, *what.tensor.shape),
+                                    retain_graph=True, allow_unused=True, is_grads_batched=True)
+        parts = {i: g for i, g in enumerate(grads) if g is not None}
+    for i, part in parts.items():
+        part = part.reshape(N, -1)
+        found[i] = found[i] + part if i in found else part
 
 
 def taped_jacobian(residual: Tensor, tape: Sequence, parameters: Sequence[Tensor],
@@ -35,54 +119,18 @@ def taped_jacobian(residual: Tensor, tape: Sequence, parameters: Sequence[Tensor
         Shape (N, K, P).
     """
     N, K = residual.shape
-    columns, start = {}, 0
-    for p in parameters:
-        columns[id(p)] = slice(start, start + p.numel())
-        start += p.numel()
-    J = torch.zeros(N, K, start, dtype=residual.dtype, device=residual.device)
-    targets = [record.target for record in tape] + [copy for _, copy in expanded]
+    tape = relevant(tape, parameters)
+    sizes = [p.numel() for p in parameters]
+    starts = [sum(sizes[:i]) for i in range(len(sizes) + 1)]
+    position = {id(p): i for i, p in enumerate(parameters)}
+    J = torch.zeros(N, K, starts[-1], dtype=residual.dtype, device=residual.device)
     for k in range(K):
-        component = residual[:, k]
-        if not component.requires_grad:
-            continue
-        grads = torch.autograd.grad(component.sum(), targets, retain_graph=True, allow_unused=True)
-        for record, adjoint in zip(tape, grads, strict=False):
-            if adjoint is not None:
-                _record(J[:, k], record, adjoint, columns, parameters)
-        for (p, _), adjoint in zip(expanded, grads[len(tape):], strict=True):
-            if adjoint is not None and id(p) in columns:
-                J[:, k, columns[id(p)]] += adjoint.reshape(N, -1)
+        found: dict[int, Tensor] = {}
+        for _, what in contributions(residual[:, k], tape, expanded):
+            place(found, what, parameters, position)
+        for i, columns in found.items():
+            J[:, k, starts[i]:starts[i + 1]] = columns
     return J
-
-
-def _record(J: Tensor, record, adjoint: Tensor, columns: dict, parameters: Sequence[Tensor]) -> None:
-    """Adds what one record contributes to the (N, P) Jacobian of one component."""
-    N = J.shape[0]
-    if isinstance(record, LinearRecord):
-        slope = torch.bmm(adjoint.permute(1, 2, 0), record.source.detach().permute(1, 0, 2))
-        _place(J, record.weight, slope, columns, parameters)
-        if record.bias is not None:
-            _place(J, record.bias, adjoint[0], columns, parameters)
-        return
-    product = (adjoint * record.source.detach()).sum(0)
-    if record.factor.ndim == 0:
-        product = product.sum(-1)
-    _place(J, record.factor, product.reshape(N, *record.factor.shape), columns, parameters)
-
-
-def _place(J: Tensor, tensor: Tensor, slope: Tensor, columns: dict, parameters: Sequence[Tensor]) -> None:
-    """Writes ∂r/∂tensor, or carries it on to the parameters that `tensor` was computed from."""
-    N = J.shape[0]
-    if id(tensor) in columns:
-        J[:, columns[id(tensor)]] += slope.reshape(N, -1)
-        return
-    if tensor.grad_fn is None:
-        return
-    grads = torch.autograd.grad(tensor, list(parameters), slope.reshape(N, *tensor.shape), retain_graph=True,
-                                allow_unused=True, is_grads_batched=True)
-    for p, g in zip(parameters, grads, strict=True):
-        if g is not None:
-            J[:, columns[id(p)]] += g.reshape(N, -1)
 
 
 def is_complete(J: Tensor, residual: Tensor, parameters: Sequence[Tensor]) -> bool:

@@ -27,12 +27,13 @@ from .indices import IndexSet
 
 @dataclass
 class LinearRecord:
-    """z = h Wᵀ + b on all streams: enough to form ∂r/∂W and ∂r/∂b point by point."""
+    """z = h (g ⊙ W)ᵀ + b on all streams: enough to form ∂r/∂W, ∂r/∂g and ∂r/∂b point by point."""
 
     weight: Tensor
     bias: Tensor | None
     source: Tensor
     target: Tensor
+    gain: Tensor | None = None
 
 
 @dataclass
@@ -104,14 +105,16 @@ class Jet:
         return self.data[self.present.index(row)]
 
 
-def linear(h: Jet, weight: Tensor, bias: Tensor | None = None) -> Jet:
-    """h Wᵀ + b: one matrix product for all streams; the bias enters the value only.
+def linear(h: Jet, weight: Tensor, bias: Tensor | None = None, gain: Tensor | None = None) -> Jet:
+    """h (g ⊙ W)ᵀ + b: one matrix product for all streams; the bias enters the value only.
 
     Args:
         weight: Shape (W_out, W_in).
         bias: Shape (W_out,).
+        gain: g, a factor for each row of W, shape (W_out,); None: 1.
     """
-    data = h.data
+    data, factor = h.data, weight
+    weight = factor if gain is None else gain[:, None] * factor
     S, N, W = data.shape
     if bias is None:
         target = torch.mm(data.reshape(S * N, W), weight.t()).reshape(S, N, -1)
@@ -123,7 +126,7 @@ def linear(h: Jet, weight: Tensor, bias: Tensor | None = None) -> Jet:
         shift[0].fill_(1)
         target = torch.addcmul(target, shift, bias)
     if h.tape is not None:
-        h.tape.append(LinearRecord(weight, bias, data, target))
+        h.tape.append(LinearRecord(factor, bias, data, target, gain))
     return h.with_data(target)
 
 

@@ -14,7 +14,7 @@ from ..calculus.quantity import derivative_suffix, is_number
 from ..errors import ProblemError
 from ..fields import parameter_count
 from ..objective import block_jacobians, make_recipe, point_count, spectrum, unused_options
-from ..optim import needs
+from ..optim import DENSE, needs
 from ..points import Points
 from ..problem import load_problem
 from ..solution.truth import describe, resolve
@@ -72,8 +72,12 @@ def _sizes(training: Training) -> None:
     R = sum(objective.row_count(b) * len(b.components) for b in objective.blocks)
     say(f"field       {recipe.model}, {P:,} parameters; recipe {recipe.optimizer}")
     size = torch.finfo(objective.dtype).bits // 8
-    second = any(needs(s.optimizer) == "residual" for s in recipe.stages())
-    memory = size * (R * P + 2 * min(R, P) ** 2) if second else size * P * 4
+    stages = {s.optimizer for s in recipe.stages()}
+    memory = size * P * 4
+    if any(needs(name) == "residual" for name in stages):
+        memory = size * (R * P + 2 * min(R, P) ** 2)
+    elif stages & DENSE:
+        memory = size * 2 * P**2
     say(f"residuals   {R:,} rows; optimizer memory about {max(memory / 2**20, 1):,.0f} MiB")
     loss = float(objective.residual().square().sum())
     if not torch.isfinite(torch.tensor(loss)):

@@ -16,7 +16,7 @@ from ..balance import BALANCERS
 from ..calculus import ACTIVATIONS
 from ..errors import look_up
 from ..fields import NETWORKS
-from ..optim import OPTIMIZERS
+from ..optim import EXTRA, OPTIMIZERS
 from ..precondition import PRECONDITIONERS
 from ..problem import search_path
 from ..references import SOLVERS
@@ -61,7 +61,8 @@ def _defines_problem(tree: ast.Module) -> bool:
 KINDS = {
     "problems": problems,
     "models": lambda: {n: first_line(c) for n, c in NETWORKS.items()},
-    "optimizers": lambda: {n: first_line(c) for n, c in OPTIMIZERS.items()},
+    "optimizers": lambda: {**{n: first_line(c) for n, c in OPTIMIZERS.items()},
+                           **dict.fromkeys(EXTRA, "of pytorch_optimizer: pip install 'sciml[optimizers]'")},
     "samplers": lambda: {n: first_line(c) for n, c in SAMPLERS.items()},
     "balancers": lambda: {n: first_line(c) for n, c in BALANCERS.items()},
     "preconditioners": lambda: {n: first_line(c) for n, c in PRECONDITIONERS.items()},

@@ -165,6 +165,7 @@ class Progress:
         left = self.left(report)
         parts += [left] if left else []
         parts += [f"{n} {number(v)}" for n, v in report.losses.items()] if len(report.losses) > 1 else []
+        parts += [f"{n} {number(v)}" for n, v in report.extras.items() if "weight" in n and " point " not in n]
         return wrapped(parts, self.width)
 
     def render(self) -> Group:
@@ -179,16 +180,31 @@ class Progress:
                       padding=(0, 2, 0, 0))
         table.add_column("condition", overflow="ellipsis", no_wrap=True, max_width=32)
         table.add_column("mean square", justify="right", no_wrap=True)
+        weights = {n: weight_of(report, n) for n in report.losses}
+        weighted = any(weights.values())
+        if weighted:
+            table.add_column("weight", justify="right", no_wrap=True)
         table.add_column("unknown", overflow="ellipsis", no_wrap=True, max_width=16)
         table.add_column("relative L2", justify="right", no_wrap=True)
-        losses = [(n, number(v)) for n, v in report.losses.items()]
+        losses = [(n, number(v), *([weights[n]] if weighted else [])) for n, v in report.losses.items()]
+        blank = ("",) * (2 + weighted)
         found = [(f"{n} = {report.parameters[n]:.6g}" if n in report.parameters else n, number(v))
                  for n, v in report.errors.items()]
         found += [(f"{n} = {v:.6g}", "") for n, v in report.parameters.items() if n not in report.errors]
         for i in range(max(len(losses), len(found))):
-            row = (*(losses[i] if i < len(losses) else ("", "")), *(found[i] if i < len(found) else ("", "")))
+            row = (*(losses[i] if i < len(losses) else blank), *(found[i] if i < len(found) else ("", "")))
             table.add_row(*(Text(cell) for cell in row))
         return table
+
+
+def weight_of(report: Report, condition: str) -> str:
+    """Weight of a condition, and the range of those of its points; empty where neither was reported."""
+    extras = report.extras
+    own = extras.get(f"weight {condition}")
+    low, high = (extras.get(f"{what} point weight {condition}") for what in ("min", "max"))
+    parts = [number(own)] if own is not None else []
+    parts += [f"points {number(low)} to {number(high)}"] if low is not None and high is not None else []
+    return ", ".join(parts)
 
 
 def errors_table(solution: Solution) -> None:

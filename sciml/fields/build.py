@@ -13,8 +13,8 @@ from torch import Generator
 from ..calculus import ACTIVATIONS
 from ..errors import ProblemError, check_types, look_up, unknown_name
 from .field import Field
-from .layers import Embedding, FourierFeatures
-from .networks import NETWORKS
+from .layers import Embedding, FourierFeatures, random_features
+from .networks import MLP, NETWORKS
 from .piecewise import Piecewise
 from .shape import Shape
 
@@ -30,6 +30,8 @@ class FieldOptions:
         fourier, sigma: Number of random Fourier features (0: none) and their scale.
         factorized: Random weight factorisation.
         harmonics: Fourier modes per periodic coordinate; of model=fourier, per coordinate.
+        init: "glorot", or "random-features" for the first layer of an mlp (see `random_features`).
+        spread: a of the random features, for inputs in [−1, 1].
         scale: Of model=fourier: "none", or "inverse-symbol" to precondition its parameters by the equation.
         gamma: With it, the scale γ of modes that the equation does not see.
     """
@@ -42,12 +44,17 @@ class FieldOptions:
     sigma: float = 1.0
     factorized: bool = False
     harmonics: int = 1
+    init: str = "glorot"
+    spread: float = 1.0
     scale: str = "none"
     gamma: float = 1.0
 
     def __post_init__(self):
         check_types(self, "model.")
         look_up("activation", self.activation, ACTIVATIONS)
+        look_up("init", self.init, dict.fromkeys(("glorot", "random-features")))
+        if not self.spread > 0:
+            raise ProblemError(f"model.spread={self.spread} must be positive")
         for name in ("width", "depth", "harmonics"):
             if getattr(self, name) < 1:
                 raise ProblemError(f"model.{name}={getattr(self, name)} must be at least 1")
@@ -91,4 +98,9 @@ def build_network(name: str, bounds, outputs: int, options: FieldOptions, genera
     shape = Shape(inputs, outputs * pieces, options.width, options.depth, options.activation, options.adaptive,
                   options.factorized, generator, dtype)
     network = architecture(embedding, shape)
+    if options.init == "random-features":
+        if not isinstance(network, MLP) or options.factorized:
+            raise ProblemError("model.init=random-features is for model=mlp without model.factorized; the other models "
+                               "have initial weights of their own")
+        random_features(network.hidden[0], options.spread, generator)
     return network if pieces == 1 else Piecewise(network, breaks or {}, outputs)

@@ -39,6 +39,11 @@ class Constrained(Field):
             self._programs[alphas] = _derivatives(alphas, self.frame, self.lifts, self.bubbles)
         return self._programs[alphas]
 
+    @property
+    def head(self):
+        """The network's."""
+        return self.network.head
+
     def _known(self, X: Tensor, alphas: Alphas) -> Streams:
         """∂^α of G and of B at points, each (N, C), or None where all vanish; kept for the next pass over the points.
 
@@ -102,6 +107,11 @@ class Lifted(nn.Module):
         super().__init__()
         self.network, self.frame = network, frame
         self._program = Program(dict(enumerate(lifts)))
+
+    @property
+    def head(self):
+        """The network's, if it names one."""
+        return getattr(self.network, "head", ())
 
     def forward(self, X: Tensor) -> Tensor:
         """Values at points X of shape (N, D), shape (N, C)."""

@@ -42,6 +42,26 @@ class Dense(nn.Module):
         return linear(h, self.weight, self.bias)
 
 
+@torch.no_grad()
+def random_features(layer: nn.Module, scale: float, generator: Generator) -> None:
+    """W uniform in (−a, a) and b = −W x_c with a centre x_c uniform in [−1, 1]ⁿ for every unit.
+
+    Every unit then bends somewhere inside the domain, at a slope of its own; a last layer that is solved for by
+    least squares (`optimizer="varpro"`) makes a good basis of them, even without training.
+
+    Args:
+        layer: A `Dense` on inputs in [−1, 1]ⁿ.
+        scale: a; on the unit square a = 1 here is 2 in the coordinates themselves.
+
+    Source: the baseline of our notes; similar to Huang, Zhu, Siew (2006), doi:10.1016/j.neucom.2005.12.126.
+    """
+    W = layer.weight
+    assert isinstance(W, Tensor) and isinstance(layer.bias, Tensor)
+    uniform = lambda: 2 * torch.rand(W.shape, generator=generator, dtype=W.dtype) - 1
+    W.copy_(scale * uniform())
+    layer.bias.copy_(-(W * uniform()).sum(1))
+
+
 class FactorizedDense(nn.Module):
     """Random weight factorisation W = diag(eˢ) V.
 
@@ -58,7 +78,7 @@ class FactorizedDense(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outputs, dtype=dtype))
 
     def forward(self, h: Jet) -> Jet:
-        return linear(h, torch.exp(self.s)[:, None] * self.v, self.bias)
+        return linear(h, self.v, self.bias, torch.exp(self.s))
 
 
 class Activate(nn.Module):

@@ -20,7 +20,18 @@ from .layers import Activate, Dense
 from .shape import Shape
 
 
-class MLP(Field):
+class Headed(Field):
+    """What all of these share: a last layer without activation."""
+
+    last: nn.Module
+
+    @property
+    def head(self):
+        """Weight and bias of the last layer; empty if it is factorised, for then it is not linear."""
+        return (self.last.weight, self.last.bias) if isinstance(self.last, Dense) else ()
+
+
+class MLP(Headed):
     """h ← σ(W h + b), depth times, then a linear layer."""
 
     def __init__(self, embedding: nn.Module, shape: Shape):
@@ -38,7 +49,7 @@ class MLP(Field):
         return self.last(h)
 
 
-class ModifiedMLP(Field):
+class ModifiedMLP(Headed):
     """h ← f ⊙ U + (1 − f) ⊙ V with f = σ(W h + b) and two encoders U, V of the input.
 
     Source: Wang, Teng, Perdikaris (2021), eqs. 2.33–2.36, doi:10.1137/20M1318043.
@@ -63,7 +74,7 @@ class ModifiedMLP(Field):
         return self.last(h)
 
 
-class PirateNet(Field):
+class PirateNet(Headed):
     """Residual blocks that start as the identity: h ← α g(h) + (1 − α) h, α trainable, 0 at the start.
 
     Source: Wang, Li, Chen, Perdikaris (2024), eqs. 4.1–4.8, arXiv:2402.00326. The physics-informed initialisation of
@@ -98,7 +109,7 @@ class PirateNet(Field):
         return self.last(h)
 
 
-class Siren(Field):
+class Siren(Headed):
     """h ← sin(ω₀ (W h + b)) in the first layer, sin(W h + b) after it.
 
     Source: Sitzmann et al. (2020), arXiv:2006.09661: W uniform in ±1/n first, ±√(6/n) after it (their ω₀ inside the

@@ -36,6 +36,11 @@ class Piecewise(Field):
             piece = piece * (len(places) + 1) + above
         return piece
 
+    @property
+    def head(self):
+        """The network's."""
+        return self.network.head
+
     def jet(self, x: Jet) -> Jet:
         every = self.network.jet(x)
         S, N, _ = every.data.shape

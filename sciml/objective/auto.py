@@ -13,11 +13,11 @@ A Gauss–Newton step is taken to cost 2 R P² + P³/3 operations for its linear
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import replace
 
 import torch
 
+from ..optim.memory import free_memory
 from .objective import Objective
 from .recipe import Recipe
 
@@ -61,16 +61,6 @@ def resolve_optimizer(recipe: Recipe, objective: Objective) -> Recipe:
         return recipe
     P = sum(p.numel() for p in objective.trainable)
     R = sum(objective.row_count(b) * len(b.components) for b in objective.blocks)
-    optimizer, why = choose(P, R, recipe, available_memory(objective.device))
+    optimizer, why = choose(P, R, recipe, free_memory(objective.device) or 4e9)
     log.info("optimizer=auto takes %s: %s", optimizer, why)
     return replace(recipe, optimizer=optimizer)
-
-
-def available_memory(device: torch.device) -> float:
-    """Bytes that are free on a device."""
-    if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES"))
-    except (ValueError, OSError, AttributeError):
-        return 4e9

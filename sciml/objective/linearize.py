@@ -1,9 +1,9 @@
-"""Residual rows of a block together with their Jacobian."""
+"""Residual rows of blocks together with their Jacobian, as a matrix or by its factors."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,15 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from ..calculus.engines import PointwiseReverse, TaylorForward
+from ..calculus.factored import FactoredJacobian, FactoredRows, RowMap, taped_factors
 from ..calculus.jacobian import is_complete, taped_jacobian, vmapped_jacobian
 from ..errors import TrainingError
+from ..optim.memory import demand_jacobian
 from ..points import Points
+from ..precondition import Transform
 from ..problem import Block
 
 if TYPE_CHECKING:
     from .objective import Objective
 
 log = logging.getLogger(__name__)
+VERIFIED = 64                      # points that a factored Jacobian is compared with a plain gradient at
 
 
 class Linearizer:
@@ -34,32 +38,119 @@ class Linearizer:
         self.taped = isinstance(objective.engine, TaylorForward)
         self.verified: set[str] = set()
 
-    def rows(self, block: Block, points: Points, data: Mapping[str, Tensor] | None) -> tuple[Tensor, Tensor]:
-        """Unweighted rows of shape (R, K) and their Jacobian of shape (R, K, P)."""
+    def rows(self, block: Block, points: Points, data: Mapping[str, Tensor] | None,
+             parameters: Sequence[Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """Unweighted rows of shape (R, K) and their Jacobian of shape (R, K, P) for some parameters; None: all."""
         objective = self.objective
-        f, J = self._values(block, points, data)
+        f, J = self._values(block, points, data, parameters)
         if block.combine == "difference":
-            g, G = self._values(block, objective.partner(block, points), data)
+            g, G = self._values(block, objective.partner(block, points), data, parameters)
             return f - g, J - G
         if block.combine == "integral":
             return objective.integrate(block, points, f) - block.target, objective.integrate(block, points, J)
         return f, J
 
-    def _values(self, block: Block, points: Points, data) -> tuple[Tensor, Tensor]:
+    def matrix(self, parameters: Sequence[Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """r of shape (R,) and J of shape (R, P) for some parameters (None: all), rows as in `Objective.residual`.
+
+        Raises:
+            TrainingError: J is larger than the memory that is left.
+        """
+        objective = self.objective
+        P = sum(p.numel() for p in (objective.trainable if parameters is None else parameters))
+        plain = objective.trained
+        R = sum(objective.row_count(b) * len(b.components) for b in plain)
+        demand_jacobian(R, P, objective.dtype, objective.device)
+        r = torch.empty(R, dtype=objective.dtype, device=objective.device)
+        J = torch.empty(R, P, dtype=objective.dtype, device=objective.device)
+        row = 0
+        for block in plain:
+            for points, data, rows in objective.pieces(block):
+                values, slope = self.rows(block, points, data, parameters)
+                factor, n = objective.factor(block, rows), values.numel()
+                r[row:row + n] = (factor * values).reshape(-1)
+                factor = factor[..., None] if isinstance(factor, Tensor) and factor.ndim else factor
+                torch.mul(slope, factor, out=J[row:row + n].view_as(slope))
+                row += n
+        for transform in objective.transforms:
+            parts = [self.rows(b, p, data, parameters) for b in objective._blocks_of(transform)
+                     for p, data, _ in objective.pieces(b)]
+            z = objective._transformed(transform, torch.cat([v.reshape(-1) for v, _ in parts]))
+            Z = objective._transformed(transform, torch.cat([M.reshape(-1, P) for _, M in parts]))
+            r, J = torch.cat([r, z]), torch.cat([J, Z])
+        return r, J
+
+    def factored(self) -> tuple[Tensor, FactoredJacobian]:
+        """r of shape (R,) and its Jacobian by factors, rows as in `Objective.residual`."""
+        objective, parameters = self.objective, self.objective.trainable
+        values, pieces = [], []
+        for block in objective.trained:
+            for points, data, rows in objective.pieces(block):
+                f, J = self._factored_rows(block, points, data, parameters)
+                factor = objective.factor(block, rows)
+                values.append((factor * f).reshape(-1))
+                pieces.append(J.scaled(factor))
+        maps, start = [], sum(len(v) for v in values)
+        for transform in objective.transforms:
+            raw = []
+            for block in objective._blocks_of(transform):
+                for points, data, _ in objective.pieces(block):
+                    f, J = self._factored_rows(block, points, data, parameters)
+                    raw.append(f.reshape(-1))
+                    pieces.append(J)
+            z = objective._transformed(transform, torch.cat(raw))
+            stop = start + sum(len(v) for v in raw)
+            maps.append(_map_of(objective, transform, start, stop, len(z)))
+            values.append(z)
+            start = stop
+        return torch.cat(values), FactoredJacobian(pieces, parameters, maps)
+
+    def _factored_rows(self, block: Block, points: Points, data: Mapping[str, Tensor],
+                       parameters: list[nn.Parameter]) -> tuple[Tensor, FactoredRows]:
+        """Unweighted rows (R, K) and the factors of their Jacobian; the matrix where a field leaves no tape."""
+        objective = self.objective
+        if self.taped and block.name not in self.verified:
+            few = points if block.combine == "integral" else points[:VERIFIED]
+            self._values(block, few, {k: v[:len(few)] for k, v in data.items()})
+        if not self.taped:
+            f, matrix = self.rows(block, points, data)
+            return f, FactoredRows.of_matrix(matrix, parameters)
+
+        def factors(at: Points) -> tuple[Tensor, FactoredRows]:
+            tape: list = []
+            copies: list = []
+            with torch.enable_grad():
+                values = objective.values(block, at, data, tape, copies)
+                return values.detach(), taped_factors(values, tape, parameters, copies)
+
+        f, J = factors(points)
+        if block.combine == "difference":
+            g, G = factors(objective.partner(block, points))
+            return f - g, J.minus(G)
+        if block.combine == "integral":
+            assert points.weights is not None
+            return objective.integrate(block, points, f) - block.target, J.summed(points.weights, block.groups)
+        return f, J
+
+    def _values(self, block: Block, points: Points, data, only: Sequence[Tensor] | None = None
+                ) -> tuple[Tensor, Tensor]:
         objective, parameters = self.objective, self.objective.trainable
         if not self.taped:
             values, J = self._vmapped(block, points, data or {})
             if block.name not in self.verified:
                 with torch.enable_grad():
                     self._verify(block, J, objective.values(block, points, data), parameters)
-            return values, J
+            return values, J if only is None else J[..., _columns_of(only, parameters)]
         tape: list = []
         copies: list = []
+        verified = block.name in self.verified
         with torch.enable_grad():
             values = objective.values(block, points, data, tape, copies)
-            J = taped_jacobian(values, tape, parameters, copies)
-            if block.name not in self.verified and not self._verify(block, J, values, parameters):
-                return self._values(block, points, data)
+            J = taped_jacobian(values, tape, only if verified and only is not None else parameters, copies)
+            if not verified:
+                if not self._verify(block, J, values, parameters):
+                    return self._values(block, points, data, only)
+                J = J if only is None else J[..., _columns_of(only, parameters)]
         return values.detach(), J
 
     def _verify(self, block: Block, J: Tensor, values: Tensor, parameters: list[nn.Parameter]) -> bool:
@@ -111,3 +202,16 @@ class _Values(nn.Module):
 
     def forward(self, points, data):
         return self.objective.values(self.block, points, data, engine=PointwiseReverse())
+
+
+def _map_of(objective: Objective, transform: Transform, start: int, stop: int, size: int) -> RowMap:
+    factor = objective._transform_factor(transform, size)
+    return RowMap(start, stop, size, lambda r: factor * transform.apply(r), lambda z: transform.transpose(factor * z))
+
+
+def _columns_of(only: Sequence[Tensor], parameters: Sequence[Tensor]) -> Tensor:
+    """Columns of some of the parameters in a Jacobian for all."""
+    starts, start = {}, 0
+    for p in parameters:
+        starts[id(p)] = range(start, start := start + p.numel())
+    return torch.tensor([c for p in only for c in starts[id(p)]], dtype=torch.long, device=parameters[0].device)

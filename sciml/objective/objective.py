@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from ..calculus import engine_for
 from ..calculus.engines import Engine
-from ..errors import TrainingError
+from ..calculus.factored import FactoredJacobian
 from ..points import Points
 from ..precondition import Transform
 from ..problem import Block, Problem
@@ -148,12 +148,15 @@ class Objective(nn.Module):
         weighted = points.weights.reshape(-1, *[1] * (f.ndim - 1)) * f
         return weighted.reshape(block.groups, -1, *f.shape[1:]).sum(1)
 
-    def pieces(self, block: Block) -> Iterator[Piece]:
-        """The block's points in chunks of at most `chunk`; integrals are never cut."""
+    def pieces(self, block: Block, count: int | None = None) -> Iterator[Piece]:
+        """The block's points, or `count` of them evenly spaced in their order, in chunks; integrals are never cut."""
         points, data = self.points[block.name], self.data.get(block.name, {})
         if block.combine == "integral":
             yield Piece(points, data, slice(0, block.groups))
             return
+        if count is not None and count < len(points):
+            index = torch.arange(count, device=self.device) * len(points) // count
+            points, data = points[index], {k: v[index] for k, v in data.items()}
         for start in range(0, len(points), self.chunk):
             piece = slice(start, min(start + self.chunk, len(points)))
             yield Piece(points[piece], {k: v[piece] for k, v in data.items()}, piece)
@@ -257,28 +260,24 @@ class Objective(nn.Module):
             p.grad = None
         return torch.stack(totals), torch.stack(flat), found
 
-    def magnitudes(self) -> dict[str, Tensor]:
-        """|r_n| at the current points, unweighted, shape (R,) by block: the norm over components."""
+    def magnitudes(self, names: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """|r_n| at the current points, unweighted, shape (R,), by block (None: all): the norm over components."""
         with torch.no_grad():
             return {b.name: torch.cat([self.rows(b, p, data).norm(dim=1) for p, data, _ in self.pieces(b)])
-                    for b in self.blocks}
+                    for b in self.blocks if names is None or b.name in names}
 
     def traces(self, count: int | None = None) -> dict[str, Tensor]:
         """κ_b = mean_n |∇_θ r_b,n|², the trace of the neural tangent kernel by block over its number of rows.
 
         Args:
-            count: Rows that are used of each block, the first ones; None: all.
+            count: Rows that are used of each block, evenly spaced in their order; None: all.
         """
         found = {}
         for block in self.blocks:
             total, seen = torch.zeros((), dtype=self.dtype, device=self.device), 0
-            for points, data, _ in self.pieces(block):
-                if count is not None and block.combine != "integral":
-                    points, data = points[:count - seen], {k: v[:count - seen] for k, v in data.items()}
+            for points, data, _ in self.pieces(block, count):
                 values, J = self._linearizer.rows(block, points, data)
                 total, seen = total + J.square().sum(), seen + len(values)
-                if count is not None and seen >= count:
-                    break
             found[block.name] = total / seen
         return found
 
@@ -325,41 +324,13 @@ class Objective(nn.Module):
         """r, shape (R,), without graph: blocks in their order, preconditioned ones last."""
         return self._stack()
 
-    def linearize(self) -> tuple[Tensor, Tensor]:
-        """r of shape (R,) and J = ∂r/∂θ of shape (R, P), rows as in `residual`."""
-        P = sum(p.numel() for p in self.trainable)
-        plain = self.trained
-        R = sum(self.row_count(b) * len(b.components) for b in plain)
-        r, J = self._allocate(R, P)
-        row = 0
-        for block in plain:
-            for points, data, rows in self.pieces(block):
-                values, slope = self._linearizer.rows(block, points, data)
-                factor, n = self.factor(block, rows), values.numel()
-                r[row:row + n] = (factor * values).reshape(-1)
-                factor = factor[..., None] if isinstance(factor, Tensor) and factor.ndim else factor
-                torch.mul(slope, factor, out=J[row:row + n].view_as(slope))
-                row += n
-        for transform in self.transforms:
-            z, Z = self._linearized_through(transform, P)
-            r, J = torch.cat([r, z]), torch.cat([J, Z])
-        return r, J
+    def linearize(self, parameters: Sequence[Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """r of shape (R,) and J = ∂r/∂θ of shape (R, P) for some parameters (None: all), rows as in `residual`."""
+        return self._linearizer.matrix(parameters)
 
-    def _linearized_through(self, transform: Transform, P: int) -> tuple[Tensor, Tensor]:
-        parts = [self._linearizer.rows(b, p, data) for b in self._blocks_of(transform)
-                 for p, data, _ in self.pieces(b)]
-        raw = torch.cat([v.reshape(-1) for v, _ in parts])
-        slope = torch.cat([J.reshape(-1, P) for _, J in parts])
-        return self._transformed(transform, raw), self._transformed(transform, slope)
-
-    def _allocate(self, R: int, P: int) -> tuple[Tensor, Tensor]:
-        try:
-            return (torch.empty(R, dtype=self.dtype, device=self.device),
-                    torch.empty(R, P, dtype=self.dtype, device=self.device))
-        except RuntimeError as error:
-            raise TrainingError(
-                f"the Jacobian of {R:,} residuals and {P:,} parameters needs {R * P * 8 / 2**30:.1f} GiB, which this "
-                "device does not have; use fewer points, a smaller field, or optimizer=lbfgs") from error
+    def factored(self) -> tuple[Tensor, FactoredJacobian]:
+        """r of shape (R,) and J = ∂r/∂θ by its factors, in the memory of one pass through the field."""
+        return self._linearizer.factored()
 
     def magnitude(self, block: Block):
         """|r| at any points of a block's region: the norm over components; for samplers and figures."""

@@ -13,12 +13,22 @@ from typing import Any
 
 import torch
 
-from ..balance import BALANCERS, build_balance
+from ..balance import BALANCERS, Projection, Surgery, build_balance
+from ..balance.balance import Part
 from ..balance.build import balancer_names
 from ..errors import ProblemError, check_types, look_up, unknown_name
 from ..fields import NETWORKS, FieldOptions
-from ..optim import OPTIMIZERS, build_optimizer, is_second_order, optimizer_name
-from ..optim.build import ALIASES, needs
+from ..optim import (
+    OPTIMIZERS,
+    build_optimizer,
+    is_optimizer,
+    is_second_order,
+    needs,
+    optimizer_class,
+    optimizer_name,
+    rounds_steps,
+)
+from ..optim.build import ALIASES
 from ..precondition import PRECONDITIONERS, build_preconditioner
 from ..sampling import SAMPLERS
 
@@ -58,7 +68,8 @@ class Recipe:
             checkpoints and figures. The step in which they run out is finished.
         batch: Points per first-order step, drawn from the current points; None: all.
         schedule: Of the learning rate of first-order stages.
-        clip: Largest gradient norm of first-order stages; None: no clipping.
+        clip: Largest gradient norm of first-order stages, after surgery, and of each loss by itself where the optimizer
+            takes several; None: no clipping.
         seed, device, dtype: Of everything random and numeric.
         chunk: Points per pass.
         report: Seconds between reports.
@@ -113,9 +124,10 @@ class Recipe:
         _check_balance(self)
         _check_precondition(self)
         self.field_options()
-        given = {optimizer_name(part) for part in self.options if part in OPTIMIZERS or part in ALIASES}
+        given = {optimizer_name(part) for part in self.options if is_optimizer(part)}
         for name in given.union(plan.optimizer for plan in self.stages()):
             _check_optimizer(name, optimizer_options(self, name))
+        _check_stages(self)
         _check_device(self.device)
 
     def stages(self) -> tuple[StagePlan, ...]:
@@ -160,13 +172,40 @@ def _check_balance(recipe: Recipe) -> None:
     for name in balancer_names(recipe.balance):
         part = BALANCERS[name]
         for plan in recipe.stages():
-            if part.second_order == "refused" and is_second_order(plan.optimizer):
-                raise ProblemError(
-                    f"balance={name} replaces the gradient by another direction, which {plan.optimizer} with its line "
-                    "search or least squares cannot use; take it with adam or another first-order optimizer")
+            _check_surgery(name, part, plan.optimizer)
+        if part.second_order == "frozen" and all(is_second_order(plan.optimizer) for plan in recipe.stages()):
+            raise ProblemError(f"balance={name} moves in first-order stages only, and optimizer={recipe.optimizer} has "
+                               f"none; begin with one, as in adam:1000,{recipe.stages()[-1].optimizer}")
         if getattr(part, "fixed_points", False) and every:
             raise ProblemError(f"balance={name} keeps a weight for every point, and sampler={recipe.sampler} replaces "
                                f"points every {every} steps; set sampler.every=0")
+
+
+def _check_surgery(name: str, part: type[Part], optimizer: str) -> None:
+    """Surgery and projections make sense with optimizers that take one gradient, or all of them, in each step."""
+    if part.second_order == "refused" and is_second_order(optimizer):
+        what = "moves the optimizer's update" if issubclass(part, Projection) else \
+            "replaces the gradient by another direction"
+        raise ProblemError(f"balance={name} {what}, which {optimizer} with its line search or least squares cannot "
+                           "use; take it with adam or another first-order optimizer")
+    if issubclass(part, Surgery) and needs(optimizer) == "gradients":
+        raise ProblemError(f"balance={name} makes one direction of the losses' gradients, and optimizer={optimizer} "
+                           "takes the gradients themselves; name one of the two")
+    if issubclass(part, Projection) and getattr(optimizer_class(optimizer), "one_gradient", False):
+        raise ProblemError(f"balance={name} needs the gradients of all losses in each step, and optimizer={optimizer} "
+                           "computes one; take it with multiadam or adam")
+
+
+def _check_stages(recipe: Recipe) -> None:
+    """What an optimizer cannot do in its place."""
+    for k, plan in enumerate(recipe.stages()):
+        if recipe.compile and needs(plan.optimizer) == "hessian":
+            raise ProblemError(f"{plan.optimizer} differentiates the loss twice, which a compiled pass does not allow; "
+                               "leave compile out")
+        if k and rounds_steps(plan.optimizer):
+            name, first = plan.optimizer, recipe.stages()[0].optimizer
+            raise ProblemError(f"optimizer={recipe.optimizer!r}: {name} orthogonalises its steps in bfloat16, which "
+                               f"undoes what {first} has reached; put it first, as in {name}:1000,{first}")
 
 
 def _check_precondition(recipe: Recipe) -> None:
@@ -264,8 +303,8 @@ def _check_parts(options: Mapping[str, Mapping]) -> None:
             kind, valid = "balancer", _arguments(BALANCERS[part])
         elif part in PRECONDITIONERS:
             kind, valid = "preconditioner", _arguments(PRECONDITIONERS[part])
-        elif part in OPTIMIZERS or part in ALIASES:
-            kind, valid = "optimizer", _arguments(OPTIMIZERS[optimizer_name(part)])
+        elif is_optimizer(part):
+            kind, valid = "optimizer", _arguments(optimizer_class(part))
         else:
             names = ["model", "sampler", *SAMPLERS, *OPTIMIZERS, *ALIASES, *BALANCERS, *PRECONDITIONERS]
             raise ProblemError(unknown_name("part in a dotted option", part, names))

@@ -1,7 +1,30 @@
-"""Optimizers: Gauss–Newton, L-BFGS that reports, and torch's own by name."""
+"""Optimizers: Gauss–Newton, quasi-Newton, Newton–CG, SOAP, methods for several losses, torch's and others by name."""
 
-from .build import OPTIMIZERS, build_optimizer, is_second_order, needs, optimizer_name
+from .broyden import BFGS, SSBFGS, SSBroyden
+from .build import (
+    DENSE,
+    OPTIMIZERS,
+    build_optimizer,
+    is_optimizer,
+    is_second_order,
+    needs,
+    optimizer_class,
+    optimizer_name,
+    rounds_steps,
+)
+from .extra import EXTRA
 from .gauss_newton import GaussNewton
+from .gauss_newton_cg import GaussNewtonCG
 from .lbfgs import LBFGS
+from .m_config import MConFIG
+from .multiadam import MultiAdam
+from .natural import ENGD, ENGDW, SPRING
+from .nncg import NystromNewtonCG
+from .soap import SOAP
+from .varpro import VarPro
 
-__all__ = ["LBFGS", "OPTIMIZERS", "GaussNewton", "build_optimizer", "is_second_order", "needs", "optimizer_name"]
+__all__ = [
+    "BFGS", "DENSE", "ENGD", "ENGDW", "EXTRA", "LBFGS", "OPTIMIZERS", "SOAP", "SPRING", "SSBFGS", "GaussNewton",
+    "GaussNewtonCG", "MConFIG", "MultiAdam", "NystromNewtonCG", "SSBroyden", "VarPro", "build_optimizer",
+    "is_optimizer", "is_second_order", "needs", "optimizer_class", "optimizer_name", "rounds_steps",
+]

@@ -19,11 +19,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import isfinite
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from ..errors import NonFiniteError, ProblemError
+from .moves import gram, move
+
+
+class DampedEquations(Protocol):
+    """(JᵀJ + μ Id)⁻¹ Jᵀ b for several μ and b."""
+
+    diagonal: Tensor
+
+    def factor(self, damping: float) -> bool:
+        """Sets μ; False where it is too small to solve."""
+
+    def solve(self, b: Tensor) -> Tensor:
+        """The solution, shape (P,), for b of shape (R,)."""
 
 
 class GaussNewton(torch.optim.Optimizer):
@@ -50,21 +64,23 @@ class GaussNewton(torch.optim.Optimizer):
     """
 
     needs = "residual"
+    name = "gauss-newton"
+    groups = 1
 
     def __init__(self, params, damping: float = 1e-2, lower: float = 3.0, raise_: float = 2.0,
                  smallest: float = 1e-16, largest: float = 1e8, tries: int = 20, acceleration: float = 0.75,
                  difference: float = 0.1):
         if not damping > 0:
-            raise ProblemError(f"gauss-newton.damping={damping} must be positive")
+            raise ProblemError(f"{self.name}.damping={damping} must be positive")
         if not (lower >= 1 and raise_ > 1 and tries >= 1):
-            raise ProblemError("gauss-newton needs lower ≥ 1, raise_ > 1 and tries ≥ 1")
+            raise ProblemError(f"{self.name} needs lower ≥ 1, raise_ > 1 and tries ≥ 1")
         if acceleration < 0 or not difference > 0:
-            raise ProblemError("gauss-newton needs acceleration ≥ 0 and difference > 0")
+            raise ProblemError(f"{self.name} needs acceleration ≥ 0 and difference > 0")
         super().__init__(params, dict(damping=float(damping), lower=lower, raise_=raise_, smallest=smallest,
                                       largest=largest, tries=tries, acceleration=acceleration,
                                       difference=difference))
-        if len(self.param_groups) != 1:
-            raise ProblemError("gauss-newton takes one group of parameters")
+        if len(self.param_groups) > self.groups:
+            raise ProblemError(f"{self.name} takes one group of parameters")
         self.refused = 0
 
     @property
@@ -75,6 +91,14 @@ class GaussNewton(torch.optim.Optimizer):
     def extras(self) -> dict[str, float]:
         """Numbers for reports."""
         return {"damping": self.damping}
+
+    def equations(self, J: Any) -> DampedEquations:
+        """The damped normal equations of a Jacobian."""
+        return _NormalEquations(J)
+
+    def lowered(self, damping: float, r: Tensor, J: Any, velocity: Tensor, decrease: float) -> float:
+        """μ after a step that lowered the loss by `decrease`."""
+        return max(damping / self.param_groups[0]["lower"], self.param_groups[0]["smallest"])
 
     @torch.no_grad()
     def step(self, linearize: Callable[[], tuple[Tensor, Tensor]],  # type: ignore[override]  # residuals, no loss
@@ -97,7 +121,7 @@ class GaussNewton(torch.optim.Optimizer):
         before = float(r @ r)
         if not isfinite(before):
             raise NonFiniteError("loss")
-        normal = _NormalEquations(J)
+        normal = self.equations(J)
         if not isfinite(float(normal.diagonal.sum())):
             raise NonFiniteError("gradient")
         accepted = False
@@ -105,12 +129,12 @@ class GaussNewton(torch.optim.Optimizer):
             for _ in range(int(group["tries"])):
                 if normal.factor(group["damping"]):
                     velocity = -normal.solve(r)
-                    move = velocity + self._acceleration(start, r, J, normal, velocity, residual)
-                    self._move(start, move)
+                    step = velocity + self._acceleration(start, r, J, normal, velocity, residual)
+                    self._move(start, step)
                     after = float(residual().square().sum())
                     if after < before:
                         accepted = True
-                        group["damping"] = max(group["damping"] / group["lower"], group["smallest"])
+                        group["damping"] = self.lowered(group["damping"], r, J, velocity, before - after)
                         break
                 group["damping"] = min(group["damping"] * group["raise_"], group["largest"])
         finally:
@@ -128,7 +152,7 @@ class GaussNewton(torch.optim.Optimizer):
         self.refused = int(state_dict["refused"])
         super().load_state_dict({k: v for k, v in state_dict.items() if k != "refused"})
 
-    def _acceleration(self, start, r: Tensor, J: Tensor, normal: _NormalEquations, velocity: Tensor,
+    def _acceleration(self, start, r: Tensor, J: Any, normal: DampedEquations, velocity: Tensor,
                       residual: Callable[[], Tensor]) -> Tensor | float:
         """½ a, or 0 where it is too large to be trusted."""
         group = self.param_groups[0]
@@ -142,15 +166,9 @@ class GaussNewton(torch.optim.Optimizer):
             return 0.5 * acceleration
         return 0.0
 
-    def _move(self, start: list[Tensor], move: Tensor | None) -> None:
+    def _move(self, start: list[Tensor], by: Tensor | None) -> None:
         """Sets θ to the start plus a move."""
-        offset = 0
-        for p, origin in zip(self.param_groups[0]["params"], start, strict=True):
-            if move is None:
-                p.copy_(origin)
-                continue
-            p.copy_(origin + move[offset:offset + p.numel()].view_as(p))
-            offset += p.numel()
+        move(self.param_groups[0]["params"], start, by)
 
 
 class _NormalEquations:
@@ -159,7 +177,7 @@ class _NormalEquations:
     def __init__(self, J: Tensor):
         self.J = J
         self.wide = J.shape[0] < J.shape[1]
-        self.gram = _gram(J.T if self.wide else J)
+        self.gram = gram(J.T if self.wide else J)
         self.diagonal = self.gram.diagonal().clone()
         self.cholesky: Tensor | None = None
 
@@ -175,13 +193,3 @@ class _NormalEquations:
         right = b if self.wide else self.J.T @ b
         w = torch.cholesky_solve(right[:, None], self.cholesky)[:, 0]
         return self.J.T @ w if self.wide else w
-
-
-def _gram(J: Tensor, block: int = 384) -> Tensor:
-    """Lower triangle of JᵀJ, block column by block column: near half the work of the full product."""
-    P = J.shape[1]
-    gram = torch.zeros(P, P, dtype=J.dtype, device=J.device)
-    for start in range(0, P, block):
-        stop = min(start + block, P)
-        torch.mm(J[:, start:].T, J[:, start:stop], out=gram[start:, start:stop])
-    return gram

@@ -26,6 +26,7 @@ class LBFGS(torch.optim.LBFGS):
     """
 
     needs = "closure"
+    evaluated = False                  # every step begins with loss and gradient
 
     def __init__(self, params, history_size: int = 100, max_iter: int = 20):
         super().__init__(params, lr=1.0, max_iter=max_iter, max_eval=max_iter * 2, tolerance_grad=0.0,

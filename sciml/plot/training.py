@@ -1,4 +1,4 @@
-"""How the run got there: losses, errors and unknown parameters over seconds."""
+"""How the run got there: losses, errors, weights and unknown parameters over seconds."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from sciml.plot.style import CYCLE, DASHES, new_figure, plain, set_title, styled
 
 MOST_NAMED_STAGES = 5
 MOST_PARAMETER_PANELS = 3
+BLOCK, POINT = "weight ", "point weight "  # begin the names of weights in the reports
 
 
 @styled
 def training_figure(run: RunData) -> Figure | None:
-    """Loss per condition, relative L2 error per unknown, unknown parameters; None for a run
-    without history.
+    """Loss per condition, relative L2 error per unknown, weights that vary, unknown parameters;
+    None for a run without history.
 
     The dashed line of an unknown's colour is the error of its best constant: an error above it
-    has learnt nothing. Thin vertical lines mark where one stage of the recipe ends and the next
-    begins.
+    has learnt nothing. Weights of points are a mean within its range. Thin vertical lines mark
+    where one stage of the recipe ends and the next begins.
     """
     if not run.history:
         return None
@@ -29,12 +30,15 @@ def training_figure(run: RunData) -> Figure | None:
     parameters = series(run.history, "parameters")
     apart = len(parameters) <= MOST_PARAMETER_PANELS
     groups = [{n: v} for n, v in parameters.items()] if apart else [parameters]
-    count = 1 + bool(errors) + len(groups)
+    weights = varying_weights(run.history)
+    count = 1 + bool(errors) + bool(weights) + len(groups)
     figure = new_figure(4.5 * count if count > 1 else 6.0, 4.2)
     panels = iter(figure.subplots(1, count, squeeze=False).ravel())
     _losses(next(panels), run, seconds)
     if errors:
         _errors(next(panels), run, seconds, errors)
+    if weights:
+        _weights(next(panels), run, seconds, weights)
     for group in groups:
         _parameters(next(panels), seconds, group)
     for i, axes in enumerate(figure.axes):
@@ -60,6 +64,21 @@ def series(history: tuple[dict, ...], key: str) -> dict[str, np.ndarray]:
     tables: list[dict] = [t if isinstance(t := line.get(key), dict) else {} for line in history]
     names = dict.fromkeys(name for table in tables for name in table)
     return {n: np.array([_number(table.get(n)) for table in tables]) for n in names}
+
+
+def varying_weights(history: tuple[dict, ...]) -> dict[str, np.ndarray]:
+    """Condition to weight (N,), or smallest, mean and largest weight of its points (N, 3), NaN
+    before the first; empty if none changes."""
+    names = dict.fromkeys(k for line in history for k in line)
+    read = lambda key: np.array([_number(line.get(key)) for line in history])
+    found = {n.removeprefix(BLOCK): read(n) for n in names if n.startswith(BLOCK)}
+    for n in names:
+        if n.startswith(f"mean {POINT}"):
+            condition = n.removeprefix(f"mean {POINT}")
+            triple = [read(f"{what} {POINT}{condition}") for what in ("min", "mean", "max")]
+            found[f"points of {condition}"] = np.stack(triple, axis=1)
+    moved = [len(np.unique(v[np.isfinite(v)])) > 1 for v in found.values()]
+    return found if any(moved) else {}
 
 
 def _number(value) -> float:
@@ -108,6 +127,24 @@ def _errors(
                 label=plain(f"{name}, best constant"),
             )
     axes.set(yscale="log", title="relative L2 error")
+    _legend_below(axes)
+
+
+def _weights(
+    axes: Axes, run: RunData, seconds: np.ndarray, weights: dict[str, np.ndarray]
+) -> None:
+    """Conditions in the colours of their losses; dotted with a band: mean and range over points."""
+    order = list(series(run.history, "losses"))
+    for name, values in weights.items():
+        condition = name.removeprefix("points of ") if values.ndim == 2 else name
+        i = order.index(condition) if condition in order else len(order)
+        color, dash = CYCLE[i % len(CYCLE)], DASHES[i // len(CYCLE) % len(DASHES)]
+        if values.ndim == 2:
+            low, values, high = (_positive(v) for v in values.T)
+            dash = ":"
+            axes.fill_between(seconds, low, high, color=color, alpha=0.15, linewidth=0)
+        axes.plot(seconds, _positive(values), color=color, linestyle=dash, label=plain(name))
+    axes.set(yscale="log", title="weights")
     _legend_below(axes)
 
 

@@ -3,26 +3,30 @@
 | driver | takes | points within a step |
 |---|---|---|
 | `FirstOrder` | gradients, chunk by chunk or by loss, with a learning-rate schedule | a random batch, or all |
-| `QuasiNewton` | a deterministic loss closure (L-BFGS) | fixed |
-| `LeastSquares` | residual vector and Jacobian (Gauss–Newton) | fixed |
+| `MultiLoss` | gradients of several losses (MultiAdam, M-ConFIG), with the same schedule | a random batch, or all |
+| `QuasiNewton` | a deterministic loss closure (L-BFGS, BFGS, SSBroyden) | fixed |
+| `NewtonCG` | a loss that is twice differentiable (Nyström–Newton–CG) | fixed |
+| `LeastSquares` | residual vector and Jacobian, as a matrix or by factors (Gauss–Newton, natural gradients) | fixed |
+| `Projected` | the same for a body and a linear head (variable projection) | fixed |
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import cos, pi
 from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
-from ..balance import Balance
-from ..balance.balance import grouped
+from ..balance import Balance, Projection, Surgery
 from ..errors import NonFiniteError
+from ..fields import head_of
 from ..objective import Objective, Recipe
 from ..objective.recipe import optimizer_options
 from ..optim import build_optimizer, needs
+from .losses import Conflicts, Losses
 
 
 class Driver(ABC):
@@ -39,7 +43,11 @@ class Driver(ABC):
     def __init__(self, objective: Objective, name: str, options: Mapping[str, object]):
         self.objective = objective
         self.name = name
-        self.optimizer = build_optimizer(name, objective.trainable, options)
+        self.optimizer = build_optimizer(name, self.parameters(), options)
+
+    def parameters(self) -> list:
+        """What the optimizer is given: tensors, or groups of them."""
+        return self.objective.trainable
 
     @abstractmethod
     def step(self, progress: float) -> Tensor:
@@ -84,8 +92,10 @@ class FirstOrder(Driver):
 
     Args:
         recipe: Its `schedule` ("constant", "cosine" to 1 % of the rate, or "exponential" to 1 %), `clip` (largest
-            gradient norm, or None) and `batch` (points per step and condition, or None for all).
-        balance: Its surgery makes the direction of several gradients, and its weights of points draw the batches.
+            norm of the gradient, or of the direction that surgery makes of several, or None) and `batch` (points per
+            step and condition, or None for all).
+        balance: Its surgery makes the direction of several gradients, its projection moves the optimizer's update, and
+            its weights of points draw the batches.
         generator: For the batches.
     """
 
@@ -95,6 +105,11 @@ class FirstOrder(Driver):
         super().__init__(objective, name, options)
         self.schedule, self.clip, self.batch = recipe.schedule, recipe.clip, recipe.batch
         self.balance, self.generator = balance, generator
+        self.losses = Losses(objective, self.takers())
+        self.conflicts = Conflicts()
+        self.by_loss: Tensor | None = None                   # gradients of this step by loss, if they were computed
+        if balance.surgery is not None:
+            balance.surgery.check_losses([", ".join(names) for names in self.losses.names(balance.surgery.groups)])
         self.rates = [g["lr"] if "lr" in g else None for g in self.optimizer.param_groups]
 
     def factor(self, progress: float) -> float:
@@ -114,27 +129,76 @@ class FirstOrder(Driver):
         try:
             if self.batch is not None:
                 self._take_batch(self.batch)
-            loss = self.gradient()
-            norm = None if self.clip is None else \
-                torch.nn.utils.clip_grad_norm_(self.objective.trainable, self.clip)
-            if self.objective.device.type == "cpu":          # elsewhere this would wait for the device at every step
-                self.demand_finite(loss, norm)
+            return self.advance()
         finally:
             objective.points, objective.data, objective.point_weights = everything
-        self.optimizer.step()
+
+    def advance(self) -> Tensor:
+        """Gradient, clipping, the optimizer, and the projection of what it did; returns the loss."""
+        self.losses.tell()
+        loss = self.gradient()
+        norm = None if self.clip is None else \
+            torch.nn.utils.clip_grad_norm_(self.objective.trainable, self.clip)
+        if self.on_host:                                     # elsewhere this would wait for the device at every step
+            self.demand_finite(loss, norm)
+        if not self._stationary():
+            self._moved(self.optimizer.step)
         return loss
+
+    @property
+    def on_host(self) -> bool:
+        """Whether reading a number is free."""
+        return self.objective.device.type == "cpu"
+
+    def takers(self) -> dict[str, str]:
+        """Who takes gradients by loss, with its division of the conditions into losses."""
+        return {f"balance={name}": part.groups for name, part in self.balance.parts.items()
+                if isinstance(part, (Surgery, Projection))}
 
     def gradient(self):
         surgery = self.balance.surgery
-        if surgery is None:
+        if not self.losses.takers:
             return super().gradient()
         self.optimizer.zero_grad(set_to_none=True)
-        losses, G, _ = self.objective.gradients(grouped(self.objective.blocks, surgery.groups))
-        direction, start = surgery.aggregate(G, self.generator), 0
+        losses, G, _ = self.objective.gradients(self.losses.finest())
+        if self._reads(len(G)):
+            self.demand_finite(losses.sum(), G.norm())
+        self.by_loss, start = G, 0
+        direction = G.sum(0) if surgery is None else \
+            surgery.aggregate(self.losses.merged(G, surgery.groups), self.generator)
         for p in self.objective.trainable:
             p.grad = direction[start:start + p.numel()].view_as(p).clone()
             start += p.numel()
         return losses.sum()
+
+    def _reads(self, count: int) -> bool:
+        """Whether numbers may be read in this step: on a CPU, or where surgery reads them anyway."""
+        surgery = self.balance.surgery
+        return self.on_host or (surgery is not None and surgery.waits and count > 2)
+
+    def _stationary(self) -> bool:
+        """Whether surgery found that no direction lowers all losses; an optimizer's momentum would move even so."""
+        if self.balance.surgery is None or self.by_loss is None or not self._reads(len(self.by_loss)):
+            return False
+        return not any(bool(p.grad.any()) for p in self.objective.trainable if p.grad is not None)
+
+    def _moved(self, step: Callable[[], Any]) -> Any:
+        """What `step` returns, after the projection of the update that it makes."""
+        if not self.losses.takers:
+            return step()
+        before = self._position()
+        result = step()
+        G, projection = self.by_loss, self.balance.projection
+        if G is not None:
+            proposed = applied = before - self._position()
+            if projection is not None:
+                G = self.losses.merged(G, projection.groups)
+                applied = projection.apply(self.optimizer, self.objective.trainable, before, G)
+            self.conflicts.record(proposed, applied, G)
+        return result
+
+    def _position(self) -> Tensor:
+        return torch.cat([p.detach().reshape(-1) for p in self.objective.trainable])
 
     def _take_batch(self, batch: int) -> None:
         objective = self.objective
@@ -158,8 +222,54 @@ class FirstOrder(Driver):
         return torch.multinomial(density, batch, replacement=True, generator=self.generator)
 
     def extras(self):
-        rate = self.optimizer.param_groups[0].get("lr")
-        return {} if rate is None else {"learning_rate": float(rate)}
+        rate, surgery = self.optimizer.param_groups[0].get("lr"), self.balance.surgery
+        found = {} if rate is None else {"learning_rate": float(rate)}
+        if surgery is not None and surgery.fallbacks is not None:
+            found["surgery_fallbacks"] = float(surgery.fallbacks)
+        return {**found, **self.conflicts.extras()}
+
+    def state_dict(self):
+        return {**super().state_dict(), "conflicts": self.conflicts.state_dict()}
+
+    def load_state_dict(self, state):
+        super().load_state_dict(state)
+        self.conflicts.load_state_dict(state["conflicts"], self.objective.device)
+
+
+class MultiLoss(FirstOrder):
+    """Optimizers that take the gradients of several losses themselves, at the rates and on the batches of `FirstOrder`.
+
+    Each loss's gradient is clipped by itself. A projection takes the gradients that the optimizer asked for.
+    """
+
+    optimizer: Any
+
+    def takers(self):
+        return {self.name: self.optimizer.groups, **super().takers()}
+
+    def advance(self):
+        self.losses.tell()
+        found: dict[tuple[str, ...], Tensor] = {}
+        names, finest = self.losses.names(self.optimizer.groups), self.losses.finest()
+
+        def gradient(i: int) -> tuple[Tensor, Tensor]:
+            """The i-th loss and its gradient, clipped."""
+            parts = [part for part in finest if set(part) <= set(names[i])]
+            losses, G, _ = self.objective.gradients(parts)
+            found.update(zip(map(tuple, parts), G, strict=True))
+            loss, g = losses.sum(), G.sum(0)
+            norm = g.norm()
+            if self.on_host:
+                self.demand_finite(loss, norm)
+            return loss, g if self.clip is None else g * (self.clip / (norm + 1e-6)).clamp(max=1)
+
+        def step() -> Tensor:
+            loss = self.optimizer.step(gradient, len(names))
+            complete = len(found) == len(finest)
+            self.by_loss = torch.stack([found[tuple(part)] for part in finest]) if complete else None
+            return loss
+
+        return self._moved(step)
 
 
 class QuasiNewton(Driver):
@@ -168,7 +278,7 @@ class QuasiNewton(Driver):
     optimizer: Any
 
     def step(self, progress):
-        first = True
+        first = not self.optimizer.evaluated
 
         def closure() -> Tensor:
             nonlocal first
@@ -197,8 +307,45 @@ class LeastSquares(Driver):
 
     def step(self, progress):
         objective = self.objective
-        return torch.tensor(self.optimizer.step(objective.linearize, objective.residual),
-                            dtype=objective.dtype)
+        linearize = objective.factored if self.optimizer.needs == "factored" else objective.linearize
+        return torch.tensor(self.optimizer.step(linearize, objective.residual), dtype=objective.dtype)
+
+    def trouble(self):
+        if self.optimizer.refused >= 3:
+            return f"{self.name} found no step that lowers the loss: it is at the limit of the precision"
+        return ""
+
+    def extras(self):
+        return self.optimizer.extras()
+
+
+class Projected(LeastSquares):
+    """Variable projection: the field's last layer is solved for, the rest is trained."""
+
+    def parameters(self):
+        head = head_of(self.objective.field, self.objective.problem.region.bounds)
+        body = [p for p in self.objective.trainable if all(p is not h for h in head)]
+        return [{"params": body}, {"params": list(head)}]
+
+
+class NewtonCG(Driver):
+    """Newton's method on Hessian products.
+
+    Args:
+        generator: For the sketches of the Hessian.
+    """
+
+    optimizer: Any
+
+    def __init__(self, objective, name, options, generator: Generator):
+        super().__init__(objective, name, options)
+        self.generator = generator
+
+    def step(self, progress):
+        return torch.tensor(self.optimizer.step(self.objective.loss, self.generator), dtype=self.objective.dtype)
+
+    def redrawn(self):
+        self.optimizer.forget()
 
     def trouble(self):
         if self.optimizer.refused >= 3:
@@ -213,8 +360,13 @@ def build_driver(objective: Objective, name: str, recipe: Recipe, balance: Balan
     """The driver that fits an optimizer."""
     options = optimizer_options(recipe, name)
     kind = needs(name)
-    if kind == "residual":
+    if kind in ("residual", "factored"):
         return LeastSquares(objective, name, options)
+    if kind == "head":
+        return Projected(objective, name, options)
+    if kind == "hessian":
+        return NewtonCG(objective, name, options, generator)
     if kind == "closure":
         return QuasiNewton(objective, name, options)
-    return FirstOrder(objective, name, options, recipe, balance, generator)
+    first_order = MultiLoss if kind == "gradients" else FirstOrder
+    return first_order(objective, name, options, recipe, balance, generator)

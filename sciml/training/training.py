@@ -42,7 +42,7 @@ class Report:
         losses: Unweighted mean square by condition.
         errors: Relative L2 by unknown, where there is a reference.
         parameters: Unknown parameters.
-        extras: Damping, learning rate.
+        extras: Damping, learning rate, weights.
     """
 
     step: int
@@ -89,7 +89,8 @@ class Training:
         self.preconditioner.update(self.objective, 0)
         recipe = self.recipe = resolve_optimizer(recipe, self.objective)
         self.stages = recipe.stages()
-        self.balance = build_balance(recipe.balance, recipe.options)
+        self.balance = build_balance(recipe.balance, recipe.options, recipe.seed)
+        self.balance.check(self.objective)
         self.stage, self.step, self.stage_step = 0, 0, 0
         for plan in self.stages[1:]:                     # a later stage's mistakes must show now, not then
             self._driver_of(plan)
@@ -126,18 +127,17 @@ class Training:
         return min((self.seconds - self.stage_start) / left, 1.0)
 
     def _redraw(self) -> None:
-        changed = self.stage_step == 0
+        began, redrawn = self.stage_step == 0, False
         for b in self.objective.blocks:
             sampler = self.samplers.get(b.name)
             if sampler is not None and sampler.every and self.step and self.step % sampler.every == 0:
                 points = self.objective.points[b.name]
                 self.objective.points[b.name] = self._ordered(
                     sampler.redraw(points, b.region, self.generator, self._magnitude(b)))
-                changed = True
-        if self.preconditioner.update(self.objective, self.step) or changed:
-            changed = True
+                redrawn = True
+        if self.preconditioner.update(self.objective, self.step) or began or redrawn:
             self.driver.redrawn()
-        self.balance.update(self.objective, self.step, self.driver.first_order, changed)
+        self.balance.update(self.objective, self.step, self.driver.first_order, redrawn, began)
 
     def _magnitude(self, block) -> Callable[[Points], torch.Tensor]:
         evaluate = self.objective.magnitude(block)
@@ -239,7 +239,7 @@ class Training:
         found.update({n: abs(parameters[n] - exact) / (abs(exact) or 1.0)
                       for n, exact in self.truth.parameters.items() if n in parameters})
         return Report(self.step, round(self.seconds, 4), self.stages[self.stage].optimizer, loss, losses, found,
-                      parameters, self.driver.extras())
+                      parameters, {**self.driver.extras(), **self.balance.extras(self.objective)})
 
     def state_dict(self) -> dict:
         """A copy of everything that changes: an exact resume needs no more."""
