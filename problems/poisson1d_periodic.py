@@ -26,5 +26,5 @@ problem = Problem(
     conditions=[Equation(poisson, weight=2 * pi), Dirichlet(u=0.0, weight=2 * pi / gamma**2, points=2)],
     reference=dict(u=lambda x: torch.sin(x) + torch.sin(2 * x)),
     defaults={"model": dict(name="fourier", harmonics=16, scale="inverse-symbol", gamma=gamma), "constraints": "soft",
-              "optimizer": "sgd", "sgd.lr": 0.45, "schedule": "constant", "steps": 40, "points": 64, "sampler": "grid"},
+              "optimizer": "sgd", "sgd.lr": 0.45, "schedule": "constant", "time": 2, "points": 64, "sampler": "grid"},
 )

@@ -15,6 +15,7 @@ import sciml
 from sciml import Box, Dirichlet, Disk, Equation, Initial, Neumann, Periodic, Problem, ProblemError, Robin, laplacian
 from sciml.bench import preconditioning
 from sciml.objective import make_recipe, spectrum
+from sciml.objective.auto import choose
 from sciml.precondition import PRECONDITIONERS, build_preconditioner
 from sciml.precondition.differences import line_matrix, stencil
 from sciml.precondition.gram import hats, sines
@@ -100,7 +101,7 @@ def sizes(objective, transform) -> int:
 
 
 @pytest.mark.parametrize(("case", "method"), ALL)
-def test_a_map_and_its_transpose_are_adjoint(case, method, generator):
+def test_a_map_and_its_transpose_are_adjoint_and_the_zero_set_stays(case, method, generator):
     build, options = CASES[case]
     objective = training(build(), method, **options).objective
     assert objective.transforms
@@ -114,9 +115,16 @@ def test_a_map_and_its_transpose_are_adjoint(case, method, generator):
         M, adjoint = dense(t, R)
         assert torch.allclose(M @ r, t.apply(r), rtol=0, atol=1e-11 * float(M.abs().sum(1).max()))
         assert torch.allclose(M.T, adjoint, rtol=0, atol=1e-11 * float(M.abs().max()))
+        if not method.startswith("gram"):                     # which has fewer tests than points
+            singular = torch.linalg.svdvals(M)
+            assert M.shape[0] == M.shape[1]
+            assert singular[-1] > 1e-9 * singular[0]          # 1e-5 and more, far above rounding
 
 
-@pytest.mark.parametrize(("case", "method"), ALL)
+SOME = [p for p in ALL if p.values[0] in ("burgers", "heat soft", "two unknowns")]
+
+
+@pytest.mark.parametrize(("case", "method"), SOME)
 def test_gradient_jacobian_and_loss_go_through_the_map(case, method):
     build, options = CASES[case]
     objective = training(build(), method, **options).objective
@@ -132,18 +140,6 @@ def test_gradient_jacobian_and_loss_go_through_the_map(case, method):
     assert torch.allclose(have, want, rtol=0, atol=1e-10 * scale)
     assert torch.allclose(2 * J.T @ r, want, rtol=0, atol=1e-9 * scale)
     assert torch.allclose(r, objective.residual(), rtol=0, atol=1e-11 * float(r.abs().max()))
-
-
-@pytest.mark.parametrize("method", [m for m in METHODS if "gram" not in m])
-@pytest.mark.parametrize("case", CASES)
-def test_a_map_is_injective_so_that_the_zero_set_stays(case, method):
-    build, options = CASES[case]
-    objective = training(build(), method, **options).objective
-    for t in objective.transforms:
-        M, _ = dense(t, sizes(objective, t))
-        singular = torch.linalg.svdvals(M)
-        assert M.shape[0] == M.shape[1]
-        assert singular[-1] > 1e-9 * singular[0]              # 1e-5 and more, far above rounding
 
 
 class Exact(torch.nn.Module):
@@ -456,6 +452,13 @@ def test_a_recipe_that_makes_no_sense_is_refused_in_one_sentence(options, senten
 
 
 SCALED = dict(name="fourier", scale="inverse-symbol")
+
+
+def test_auto_takes_no_line_search_in_pseudo_time():
+    """100,000 rows and 1,000 parameters are too much for Gauss–Newton in a minute."""
+    recipe = make_recipe({}, dict(precondition="pseudo-time", time=60.0))
+    assert choose(1000, 100_000, recipe, 1e9)[0] == "soap"
+    assert choose(1000, 100_000, make_recipe({}, dict(time=60.0)), 1e9)[0] == "soap:1000,ssbroyden"
 
 
 def on_a_disk():

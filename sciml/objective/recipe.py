@@ -227,9 +227,6 @@ def _check_precondition(recipe: Recipe) -> None:
         if part.moves and needs(plan.optimizer) == "closure":
             raise ProblemError(f"{what} changes the loss at every step, which {plan.optimizer} cannot learn from; take "
                                "it with adam or gauss-newton")
-        if part.mixes and needs(plan.optimizer) == "gradients":
-            raise ProblemError(f"{what} mixes rows of conditions, and {plan.optimizer} takes the gradient of each by "
-                               "itself; take it with adam or gauss-newton")
 
 
 def _check_device(device: str) -> None:
