@@ -1,4 +1,4 @@
-"""The accuracy table: every shipped problem with its recipe, its target and a time, over several seeds.
+"""The tables of the README: problems with their recipes, methods on one problem, the race, step times, spectra.
 
 Results are kept row by row in a folder, so that a suite can be interrupted, continued (rows found there are kept) and
 written into the README between its markers. The last iterate counts; medians and ranges are over seeds.
@@ -10,17 +10,19 @@ import json
 import logging
 import os
 import platform
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 
 from ..errors import ProblemError, look_up
 from ..problem import load_problem
 from ..training import solve
-from . import preconditioning, steptime
+from . import preconditioning, race, steptime
+from .contests import CONTESTS
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,8 @@ class Row:
             error of the unknown parameters.
         unknowns: Which unknowns count.
         label: Text of the row.
+        options: Of `solve`, over those of the problem file.
+        method: With `options`, a name for them.
     """
 
     problem: str
@@ -45,11 +49,13 @@ class Row:
     measure: str = "field"
     unknowns: tuple[str, ...] = ()
     label: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    method: str = ""
 
     @property
     def key(self) -> str:
         """File name of the row's results."""
-        return f"{self.problem}-{self.time:g}s"
+        return f"{self.problem}-{self.method + '-' if self.method else ''}{self.time:g}s"
 
 
 QUICK = (
@@ -77,8 +83,29 @@ MORE = (
     Row("beam", 60, None, label="Euler–Bernoulli beam"),
     Row("burgers_parametric", 60, None, label="Burgers over a range of ν"),
 )
-SUITES: dict[str, tuple[Row, ...]] = {"quick": QUICK, "full": QUICK + MORE, "steptime": (),
-                                       "preconditioning": ()}
+LADDER = tuple(
+    Row("poisson", 40, target, label=label, method=f"ladder-{optimizer}", options=dict(
+        optimizer=optimizer, steps=steps, time=120.0, constraints="soft", sampler="grid", points=784,
+        boundary_points=116, model=dict(width=32, depth=1, init="random-features", spread=0.25)))
+    for optimizer, steps, target, label in (
+        ("bfgs", 75, 4e-4, "BFGS, 1,500 iterations"), ("ssbfgs", 75, 1.5e-5, "SSBFGS, 1,500 iterations"),
+        ("ssbroyden", 75, 3e-6, "SSBroyden, 1,500 iterations"),
+        ("engd", 100, 2e-7, "ENGD, 100 iterations"), ("gauss-newton", 100, None, "ours, 100 iterations")))
+_SOFT: dict[str, Any] = dict(constraints="soft", sampler="sobol", points=1000, model=dict(width=32, depth=3))
+FIRST_ORDER: dict[str, dict[str, Any]] = {
+    "Adam": dict(optimizer="adam"), "MultiAdam": dict(optimizer="multiadam"),
+    "ConFIG": dict(optimizer="adam", balance="config"), "M-ConFIG": dict(optimizer="m-config"),
+    "PCGrad": dict(optimizer="adam", balance="pcgrad"),
+    "IMTL-G": dict(optimizer="adam", balance="imtl-g"),
+    "Adam + GUA": dict(optimizer="adam", balance="gua"),
+    "Adam + grad-norm": dict(optimizer="adam", balance="grad-norm"),
+    "SOAP + grad-norm": dict(optimizer="soap", balance="grad-norm")}
+METHODS = tuple(Row(problem, 20, None, label=label, method=name.lower().replace(" ", ""), options={**_SOFT, **options})
+                for problem, label in (("burgers", "Burgers"), ("kovasznay", "Kovasznay flow"),
+                                       ("poisson_scale", "four holes, L = 8"))
+                for name, options in FIRST_ORDER.items())
+SUITES: dict[str, tuple[Row, ...]] = {"quick": QUICK, "full": QUICK + MORE, "ladder": LADDER, "methods": METHODS,
+                                      "race": (), "steptime": (), "preconditioning": ()}
 
 
 def run_suite(name: str, *, only: Sequence[str] | None = None, seeds: int | None = None, device: str = "cpu",
@@ -93,23 +120,29 @@ def run_suite(name: str, *, only: Sequence[str] | None = None, seeds: int | None
         write: File whose tables are replaced between `<!-- bench:accuracy -->`-like markers.
     """
     rows = look_up("suite", name, SUITES)
-    wanted = set(only or [r.problem for r in rows] + ["steptime"])
-    for problem in wanted - {r.problem for r in rows} - {"steptime"}:
-        look_up("row", problem, {r.problem: r for r in rows})
+    known = dict.fromkeys([r.problem for r in rows] or CONTESTS) if name != "steptime" else {}
+    for problem in set(only or ()) - {"steptime"}:
+        look_up("row", problem, known)
+    wanted = list(only or known)
     out.mkdir(parents=True, exist_ok=True)
-    if name == "preconditioning":
-        table = preconditioning.markdown(preconditioning.measure())
-        if write is not None:
-            replace_tables(write, {name: table})
-        yield table
-        return
     for row in rows:
         if row.problem in wanted:
             for seed in range(seeds or 3):
                 yield from _run(row, seed, device, out)
-    if "steptime" in wanted and not (out / f"steptime-{device}.json").exists():
-        _keep(out / f"steptime-{device}.json", {"rows": steptime.measure(device=device), "machine": machine()})
-    tables = {"accuracy": accuracy_table(rows, device, out), "steptime": _steptime_table(device, out)}
+    tables = {}
+    if name == "preconditioning":
+        tables[name] = preconditioning.markdown(preconditioning.measure())
+    elif name == "race":
+        for problem in wanted:
+            for seed in range(seeds or 1):
+                yield from _race(problem, seed, out)
+        tables[name] = _race_table(out)
+    elif name in ("ladder", "methods"):
+        tables[name] = accuracy_table(rows, device, out) if name == "ladder" else methods_table(device, out)
+    else:
+        if (only is None or "steptime" in only) and not (out / f"steptime-{device}.json").exists():
+            _keep(out / f"steptime-{device}.json", {"rows": steptime.measure(device=device), "machine": machine()})
+        tables = {"accuracy": accuracy_table(rows, device, out), "steptime": _steptime_table(device, out)}
     if write is not None:
         replace_tables(write, tables)
     yield from tables.values()
@@ -131,7 +164,7 @@ def _run(row: Row, seed: int, device: str, out: Path) -> Iterator[str]:
     path = out / f"{row.key}-{device}-seed{seed}.json"
     if path.exists():
         return
-    solution = solve(load_problem(row.problem), time=row.time, seed=seed, device=device)
+    solution = solve(load_problem(row.problem), **{"time": row.time, "seed": seed, "device": device, **row.options})
     result = solution.result()
     if row.measure == "parameters":
         error = max(result["parameter_errors"].values())
@@ -160,6 +193,41 @@ def accuracy_table(rows: Sequence[Row], device: str, out: Path) -> str:
             f"**{median(errors):.1e}** | {min(errors):.1e} – {max(errors):.1e} | {target} | "
             f"{median(f['steps'] for f in found):.0f} | {found[0]['parameters']:,} | {len(found)} |")
     return "\n".join(lines)
+
+
+def methods_table(device: str, out: Path) -> str:
+    """Markdown of first-order methods at equal time: median error by problem, in brackets that over Adam's."""
+    problems = {row.problem: row.label for row in METHODS}
+    lines = ["| method | " + " | ".join(problems.values()) + " |", "|---" * (1 + len(problems)) + "|"]
+    base: dict[str, float] = {}
+    for name in FIRST_ORDER:
+        cells = []
+        for problem in problems:
+            row = next(r for r in METHODS if r.problem == problem and r.method == name.lower().replace(" ", ""))
+            errors = [json.loads(f.read_text())["error"] for f in sorted(out.glob(f"{row.key}-{device}-seed*.json"))]
+            if not errors:
+                cells.append("–")
+                continue
+            middle = median(errors)
+            ratio = middle / base.setdefault(problem, middle)
+            cells.append(f"{middle:.1e} ({ratio:.2g}); {min(errors):.1e} – {max(errors):.1e}")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _race(problem: str, seed: int, out: Path) -> Iterator[str]:
+    path = out / f"race-{problem}-seed{seed}.json"
+    if not path.exists():
+        result = race.race(problem, seed)
+        _keep(path, {"problem": problem, "results": result, "machine": machine()})
+        yield f"{problem} seed {seed}: " + "; ".join(
+            f"{k} {v['error']:.1e} after {v['end']:.0f} s" for k, v in result.items())
+
+
+def _race_table(out: Path) -> str:
+    found = {p: [json.loads(f.read_text())["results"] for f in sorted(out.glob(f"race-{p}-seed*.json"))]
+             for p in CONTESTS}
+    return race.markdown({p: runs for p, runs in found.items() if runs})
 
 
 def _steptime_table(device: str, out: Path) -> str:
