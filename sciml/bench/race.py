@@ -24,7 +24,7 @@ from ..training import solve
 from .contests import CONTESTS, Contest
 
 LEVELS = (1e-3, 1e-4)
-PATIENCE, LONGEST = 12.0, 600.0
+PATIENCE, LONGEST = 10.5, 900.0
 
 
 class Clock:
