@@ -26,5 +26,5 @@ problem = Problem(
         Periodic(on="x"),
     ],
     reference=dict(u=lambda x, t: torch.sin(x - beta * t)),
-    defaults=dict(model=dict(width=20, depth=3), points=2000, sampler="sobol", time=60),
+    defaults=dict(model=dict(width=20, depth=3, activation="sin"), points=2000, sampler="sobol", time=60),
 )
