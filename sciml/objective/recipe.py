@@ -73,6 +73,7 @@ class Recipe:
         seed, device, dtype: Of everything random and numeric.
         chunk: Points per pass.
         report: Seconds between reports.
+        diagnose: Seconds between diagnostics in the reports (`objective/diagnostics.py`); None: none.
         compile: Compile the field's pass with torch.compile.
         engine: "auto", "taylor" or "nested".
         options: Options by part: model, sampler and optimizer names.
@@ -96,6 +97,7 @@ class Recipe:
     dtype: str = "float64"
     chunk: int = 1024
     report: float = 1.0
+    diagnose: float | None = None
     compile: bool = False
     engine: str = "auto"
     options: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
@@ -111,7 +113,7 @@ class Recipe:
         for name in ("points", "chunk"):
             if getattr(self, name) < 1:
                 raise ProblemError(f"{name}={getattr(self, name)} must be at least 1")
-        for name in ("steps", "time", "batch", "boundary_points", "clip"):
+        for name in ("steps", "time", "batch", "boundary_points", "clip", "diagnose"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ProblemError(f"{name}={value} must be positive")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sciml.plot.animation import animate
 from sciml.plot.comparison import comparison_figure, plot_comparison
+from sciml.plot.diagnostics import diagnostics_figure
 from sciml.plot.fields import solution_figure
 from sciml.plot.lines import lines_figure
 from sciml.plot.points import points_figure
@@ -26,6 +27,7 @@ __all__ = [
     "RunData",
     "animate",
     "comparison_figure",
+    "diagnostics_figure",
     "export_vtu",
     "lines_figure",
     "plot_comparison",
@@ -41,6 +43,7 @@ FIGURES = {
     "solution": solution_figure,
     "lines": lines_figure,
     "training": training_figure,
+    "diagnostics": diagnostics_figure,
     "points": points_figure,
     "streamlines": streamlines_figure,
 }

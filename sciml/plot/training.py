@@ -53,7 +53,7 @@ def time_axis(history: tuple[dict, ...]) -> tuple[np.ndarray, str]:
     """Seconds (N,) of the lines and the label of that axis; steps where seconds were not
     written."""
     for key, label in (("seconds", "seconds"), ("step", "steps")):
-        values = [_number(line.get(key)) for line in history]
+        values = [number(line.get(key)) for line in history]
         if np.isfinite(values).all():
             return np.array(values), label
     return np.arange(len(history), dtype=float), "reports"
@@ -63,14 +63,14 @@ def series(history: tuple[dict, ...], key: str) -> dict[str, np.ndarray]:
     """Name to values (N,) of a dict that the lines carry; NaN in lines without that name."""
     tables: list[dict] = [t if isinstance(t := line.get(key), dict) else {} for line in history]
     names = dict.fromkeys(name for table in tables for name in table)
-    return {n: np.array([_number(table.get(n)) for table in tables]) for n in names}
+    return {n: np.array([number(table.get(n)) for table in tables]) for n in names}
 
 
 def varying_weights(history: tuple[dict, ...]) -> dict[str, np.ndarray]:
     """Condition to weight (N,), or smallest, mean and largest weight of its points (N, 3), NaN
     before the first; empty if none changes."""
     names = dict.fromkeys(k for line in history for k in line)
-    read = lambda key: np.array([_number(line.get(key)) for line in history])
+    read = lambda key: np.array([number(line.get(key)) for line in history])
     found = {n.removeprefix(BLOCK): read(n) for n in names if n.startswith(BLOCK)}
     for n in names:
         if n.startswith(f"mean {POINT}"):
@@ -81,33 +81,33 @@ def varying_weights(history: tuple[dict, ...]) -> dict[str, np.ndarray]:
     return found if any(moved) else {}
 
 
-def _number(value) -> float:
+def number(value) -> float:
     return float(value) if isinstance(value, int | float) else float("nan")
 
 
-def _positive(values: np.ndarray) -> np.ndarray:
+def positive(values: np.ndarray) -> np.ndarray:
     """What a log scale can show; the rest becomes a gap."""
     return np.where(np.isfinite(values) & (values > 0), values, np.nan)
 
 
 def _losses(axes: Axes, run: RunData, seconds: np.ndarray) -> None:
-    total = np.array([_number(line.get("loss")) for line in run.history])
+    total = np.array([number(line.get("loss")) for line in run.history])
     losses = series(run.history, "losses")
     if len(losses) != 1:
         axes.plot(
-            seconds, _positive(total), color="0.6", linewidth=2.6, label="total", zorder=1.5
+            seconds, positive(total), color="0.6", linewidth=2.6, label="total", zorder=1.5
         )
     for i, (name, values) in enumerate(losses.items()):
         axes.plot(
             seconds,
-            _positive(values),
+            positive(values),
             color=CYCLE[i % len(CYCLE)],
             linewidth=1.2,
             linestyle=DASHES[i // len(CYCLE) % len(DASHES)],
             label=plain(name),
         )
     axes.set(yscale="log", title="loss per condition")
-    _legend_below(axes)
+    legend_below(axes)
 
 
 def _errors(
@@ -116,8 +116,8 @@ def _errors(
     null = run.result.get("null_score")
     for i, (name, values) in enumerate(errors.items()):
         color = CYCLE[i % len(CYCLE)]
-        axes.plot(seconds, _positive(values), color=color, label=plain(name))
-        best = _number(null.get(name)) if isinstance(null, dict) else np.nan
+        axes.plot(seconds, positive(values), color=color, label=plain(name))
+        best = number(null.get(name)) if isinstance(null, dict) else np.nan
         if best > 0:
             axes.axhline(
                 best,
@@ -127,7 +127,7 @@ def _errors(
                 label=plain(f"{name}, best constant"),
             )
     axes.set(yscale="log", title="relative L2 error")
-    _legend_below(axes)
+    legend_below(axes)
 
 
 def _weights(
@@ -140,12 +140,12 @@ def _weights(
         i = order.index(condition) if condition in order else len(order)
         color, dash = CYCLE[i % len(CYCLE)], DASHES[i // len(CYCLE) % len(DASHES)]
         if values.ndim == 2:
-            low, values, high = (_positive(v) for v in values.T)
+            low, values, high = (positive(v) for v in values.T)
             dash = ":"
             axes.fill_between(seconds, low, high, color=color, alpha=0.15, linewidth=0)
-        axes.plot(seconds, _positive(values), color=color, linestyle=dash, label=plain(name))
+        axes.plot(seconds, positive(values), color=color, linestyle=dash, label=plain(name))
     axes.set(yscale="log", title="weights")
-    _legend_below(axes)
+    legend_below(axes)
 
 
 def _parameters(axes: Axes, seconds: np.ndarray, group: dict[str, np.ndarray]) -> None:
@@ -161,10 +161,10 @@ def _parameters(axes: Axes, seconds: np.ndarray, group: dict[str, np.ndarray]) -
         axes.set_ylabel(plain(next(iter(group))))
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 4), useMathText=True)
     if len(group) > 1:
-        _legend_below(axes)
+        legend_below(axes)
 
 
-def _legend_below(axes: Axes) -> None:
+def legend_below(axes: Axes) -> None:
     """Below the panel no curve can run through the legend."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:

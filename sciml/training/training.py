@@ -7,6 +7,7 @@ and restores all of it; `run` yields a `Report` now and then, and `solve` exhaus
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
@@ -21,6 +22,7 @@ from ..metrics import errors
 from ..objective import DTYPES, Recipe, build_objective, place_points, point_count
 from ..objective.auto import resolve_optimizer
 from ..objective.diagnose import culprit
+from ..objective.diagnostics import diagnose
 from ..objective.recipe import StagePlan, sampler_options
 from ..points import Points
 from ..precondition import build_preconditioner
@@ -96,6 +98,8 @@ class Training:
             self._driver_of(plan)
         self.driver = self._driver()
         self.seconds, self.stage_start = 0.0, 0.0
+        self._trail: deque[torch.Tensor] = deque(maxlen=3)
+        self._diagnosed = -float("inf")
         self.stopped = ""
 
     def _draw_first(self) -> None:
@@ -202,7 +206,17 @@ class Training:
             raise TrainingError(self._sentence(str(error), f"in step {self.step + 1}")) from error
         self.step += 1
         self.stage_step += 1
+        if self.recipe.diagnose is not None:
+            self._trail.append(torch.nn.utils.parameters_to_vector(self.objective.trainable).detach().clone())
         return loss
+
+    def _diagnose(self) -> dict[str, float]:
+        """Diagnostics, if they are asked for and due."""
+        every = self.recipe.diagnose
+        if every is None or self.seconds - self._diagnosed < every:
+            return {}
+        self._diagnosed = self.seconds
+        return diagnose(self.objective, tuple(self._trail), self.driver.extras().get("damping"))
 
     def _check(self, loss: float) -> None:
         if not np.isfinite(loss):
@@ -239,7 +253,7 @@ class Training:
         found.update({n: abs(parameters[n] - exact) / (abs(exact) or 1.0)
                       for n, exact in self.truth.parameters.items() if n in parameters})
         return Report(self.step, round(self.seconds, 4), self.stages[self.stage].optimizer, loss, losses, found,
-                      parameters, {**self.driver.extras(), **self.balance.extras(self.objective)})
+                      parameters, {**self.driver.extras(), **self.balance.extras(self.objective), **self._diagnose()})
 
     def state_dict(self) -> dict:
         """A copy of everything that changes: an exact resume needs no more."""
