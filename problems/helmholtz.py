@@ -28,5 +28,5 @@ problem = Problem(
     unknowns="u",
     conditions=[Equation(helmholtz), Dirichlet(u=0.0)],
     reference=dict(u=standing_wave),
-    defaults=dict(model=dict(width=20, depth=3), points=2000, sampler="sobol", time=60),
+    defaults=dict(model=dict(width=20, depth=3, activation="sin"), points=2000, sampler="sobol", time=60),
 )
