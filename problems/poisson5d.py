@@ -27,6 +27,6 @@ problem = Problem(
     unknowns="u",
     conditions=[Equation(poisson), Dirichlet(u=cosines)],
     reference=dict(u=cosines),
-    defaults=dict(model=dict(width=20, depth=3), points=2000, sampler="sobol", time=60,
+    defaults=dict(model=dict(width=64, depth=1, activation="sin"), points=2000, sampler="sobol", time=30,
                   constraints="soft"),
 )

@@ -33,7 +33,7 @@ TORCH: dict[str, type[torch.optim.Optimizer]] = {
     name.lower(): cls for name, cls in vars(torch.optim).items()
     if inspect.isclass(cls) and issubclass(cls, torch.optim.Optimizer) and name not in _UNFIT
 }
-OPTIMIZERS = {**TORCH, **OWN}
+OPTIMIZERS = {**OWN, **{name: cls for name, cls in TORCH.items() if name not in OWN}}
 DENSE = {name for name, cls in OWN.items() if issubclass(cls, DenseQuasiNewton)}       # hold a matrix of P × P
 LEARNING_RATES = {"adam": 1e-3, "adamw": 1e-3, "nadam": 1e-3, "radam": 1e-3, "adamax": 2e-3, "sgd": 1e-3,
                   "rmsprop": 1e-3, "muon": 1e-3}
