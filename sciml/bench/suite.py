@@ -74,12 +74,15 @@ QUICK = (
 )
 MORE = (
     Row("heat", 20, None, label="heat 1-D"),
-    Row("convection50", 60, None, label="convection β = 50"),
-    Row("allen_cahn", 60, None, label="Allen–Cahn"),
-    Row("kdv", 60, None, label="Korteweg–de Vries"),
+    Row("convection50", 60, 1e-5, label="convection β = 50"),
+    Row("allen_cahn", 60, 1e-3, label="Allen–Cahn"),
+    Row("kdv", 300, 1e-3, label="Korteweg–de Vries"),
+    Row("wave", 480, 1e-5, label="wave, two modes, c = 2, long"),
     Row("klein_gordon", 60, None, label="Klein–Gordon"),
-    Row("poisson5d", 60, None, label="Poisson 5-D"),
+    Row("poisson5d", 30, 1e-6, label="Poisson 5-D"),
     Row("poisson_holes", 60, None, label="Poisson with four holes"),
+    Row("kovasznay", 30, None, label="Kovasznay flow Re = 40"),
+    Row("poisson_scale", 60, None, label="four holes, L = 8"),
     Row("beam", 60, None, label="Euler–Bernoulli beam"),
     Row("burgers_parametric", 60, None, label="Burgers over a range of ν"),
 )
