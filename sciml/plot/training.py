@@ -82,6 +82,7 @@ def varying_weights(history: tuple[dict, ...]) -> dict[str, np.ndarray]:
 
 
 def number(value) -> float:
+    """A number of a line of the history; NaN for anything else."""
     return float(value) if isinstance(value, int | float) else float("nan")
 
 
