@@ -14,7 +14,7 @@ from ..optim import is_second_order
 
 FLAGS = {
     "model": (str, "architecture, e.g. mlp, piratenet"),
-    "optimizer": (str, "e.g. gauss-newton, lbfgs, adam:2000,gauss-newton"),
+    "optimizer": (str, "auto, or e.g. gauss-newton, ssbroyden, adam:2000,gauss-newton"),
     "sampler": (str, "collocation sampler, e.g. uniform, sobol, rad"),
     "constraints": (str, "hard, soft or auto: initial and boundary data built into the field or not"),
     "points": (int, "interior collocation points"),
