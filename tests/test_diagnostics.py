@@ -7,6 +7,7 @@ import torch
 from small import SMALL, inverse
 
 import sciml
+from sciml import Box, Dirichlet, Equation, Problem
 from sciml.objective import make_recipe
 from sciml.objective.diagnostics import diagnose, effective_dimension
 from sciml.plot import diagnostics_figure, read_run
@@ -48,6 +49,12 @@ def test_diagnostics_agree_with_gradients_and_the_jacobian():
     for name, trace in objective.traces(256).items():
         assert found[f"trace {name}"] == pytest.approx(float(trace), rel=1e-12)
     assert "alignment_steps" not in diagnose(objective, trail[:2])
+
+
+def test_conditions_that_a_preconditioner_mixes_have_one_gradient():
+    heat = Problem(domain=Box(x=(0, 1)), unknowns="u", conditions=[Equation(lambda u: u.xx - 1), Dirichlet(u=0.0)])
+    training = Training(heat, make_recipe({}, dict(optimizer="adam", precondition="lu", **SOFT)))
+    assert len(training.objective.blocks) == 2 and "alignment" not in diagnose(training.objective)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "gauss-newton"])

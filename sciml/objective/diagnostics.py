@@ -2,10 +2,12 @@
 
 | number | of | says |
 |---|---|---|
-| `alignment` | the conditions' gradients | 1: they agree; −1: they cancel (for two, the cosine) |
+| `alignment` | the conditions' gradients¹ | 1: they agree; −1: they cancel (for two, the cosine) |
 | `alignment_steps` | two consecutive updates | −1: the optimizer goes back and forth |
 | `trace NAME` | a condition: mean_n \\|∇r_n\\|² | how fast gradient descent fits it against the others |
 | `effective_dimension` | J: Σ σ²/(σ² + μ) | directions that a step with damping μ resolves |
+
+¹ Conditions whose rows a preconditioner mixes have one gradient together.
 
 None of it touches the run: neither parameters nor generators change, and its seconds are not counted.
 """
@@ -17,6 +19,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..balance.balance import grouped
 from ..balance.diagnose import alignment
 from .objective import Objective
 
@@ -33,7 +36,7 @@ def diagnose(objective: Objective, trail: Sequence[Tensor] = (), damping: float 
         damping: μ of the optimizer, if it has one.
     """
     found: dict[str, float] = {}
-    _, G, _ = objective.gradients()
+    _, G, _ = objective.gradients(grouped(objective.blocks, "each", [t.blocks for t in objective.transforms]))
     if len(G) > 1:
         found["alignment"] = float(alignment(G))
     if len(trail) >= 3:
