@@ -371,6 +371,15 @@ def test_batches_of_variational_attention_are_drawn_by_its_weights():
     assert set(training.driver._draw(60, 10, "equation").tolist()) == {7}
 
 
+@pytest.mark.parametrize("value", [0.0, float("nan")])
+def test_weights_that_are_no_probabilities_draw_uniform_batches(value):
+    training = trained("vrba", steps=1, batch=10)
+    part = training.balance.points
+    part.multipliers = {name: torch.full_like(w, value) for name, w in part.multipliers.items()}
+    assert part.density("equation").tolist() == [1.0] * 60
+    assert len(training.driver._draw(60, 10, "equation")) == 10
+
+
 @pytest.mark.parametrize("N", [3, 64, 101])
 def test_causal_weights_fall_with_time_from_one(N):
     t, r = random(N), 3 * random(N, 1)

@@ -90,7 +90,7 @@ class VariationalAttention(PointWeights):
     """vRBA: RBA whose weights come from a potential of the residual, which also draws batches.
 
         λ_k ← γ λ_k + η (φ q_k / max q + 1 − φ),    γ = 1 − η / λ_max,    loss mean_k (λ_k r_k)²
-        a batch takes point k with probability ∝ λ_k^κ / mean λ^κ + c₀
+        a batch takes point k with probability ∝ λ_k^κ / mean λ^κ + c₀, any point if all of these are zero
 
     | potential | q, with a = |r| | norm it stands for |
     |---|---|---|
@@ -99,8 +99,9 @@ class VariationalAttention(PointWeights):
     | "lp" | a^(p − 1) | Lp |
     | "cosh" | sinh(a / ε), ε from mean sinh(a / ε) = 1 by 20 Newton steps (in 1/ε, from ln(2N) / max a) | between |
 
-    Points that stand still are the pool. Where a sampler replaces them, memory is lost: the new points get what
-    the recursion would settle at, λ_max (φ q / max q + 1 − φ). In second-order stages weights change at redraws only.
+    Points that stand still are the pool. Where a sampler replaces those of any condition, memory is lost: all points,
+    so that conditions keep their share, get what the recursion would settle at, λ_max (φ q / max q + 1 − φ). In
+    second-order stages weights change at redraws only.
 
     Args:
         every: Steps between updates; t counts updates.
@@ -160,7 +161,8 @@ class VariationalAttention(PointWeights):
         if name not in self.multipliers:
             return None
         power = self.multipliers[name] ** self.kappa
-        return power / power.mean().clamp_min(tiny(power)) + self.c0
+        found = (power / power.mean().clamp_min(tiny(power)) + self.c0).nan_to_num(0.0, 0.0, 0.0)
+        return torch.where(found.sum() > 0, found, 1.0)      # residuals of zero, or of NaN, which the step will report
 
     def state_dict(self):
         return {"multipliers": dict(self.multipliers), "updates": self.updates}
