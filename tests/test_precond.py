@@ -395,6 +395,21 @@ def test_a_nonlinear_problem_is_linearised_anew_and_a_linear_one_is_not():
         assert (abs(before - after).max() > 0) == moves
 
 
+def test_a_linearisation_is_restored_from_a_state_on_a_device():
+    """Checkpoints are loaded onto the run's device, where tensors have no arrays."""
+    class OnDevice(torch.Tensor):
+        def numpy(self):
+            raise TypeError("on a device")
+
+        def cpu(self):
+            return self.as_subclass(torch.Tensor)
+
+    run = training(burgers(), "lu", **{"lu.residual": "differences"})
+    before, state = run.preconditioner.transform.offset, run.preconditioner.state_dict()
+    run.preconditioner.load_state_dict(run.objective, {**state, "values": state["values"].as_subclass(OnDevice)})
+    assert torch.equal(before, run.preconditioner.transform.offset)
+
+
 def test_newtons_method_by_differences_reaches_the_scheme_of_a_nonlinear_problem():
     """−u″ + u³ = f: regression on the linearised scheme's solution, again and again, solves the nonlinear scheme."""
     problem = Problem(domain=Box(x=(0, 1)), unknowns="u", conditions=[

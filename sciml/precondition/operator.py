@@ -215,7 +215,7 @@ class Discretized(Preconditioner):
                                f"{gain:.1e} (is it unstable, or has it no unique solution?); take pseudo-time or none")
         self.transform.factors = factors
         if self.residual == "differences":
-            U, size = self._state["values"], self.layout.size
+            U, size = self._state["values"].cpu(), self.layout.size   # a resumed state may lie on the device
             live = np.concatenate([U[part.nodes][:, [view.problem.setting.unknowns.index(u) for u in part.unknowns]]
                                    .numpy().reshape(-1) for part in self.layout.parts])
             f = np.concatenate([f.double().cpu().numpy().reshape(-1) for f in self._state["residuals"]])
