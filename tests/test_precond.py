@@ -529,6 +529,12 @@ def test_a_problem_that_a_preconditioner_cannot_take_is_refused(build, method, o
         training(build(), method, **options)
 
 
+@pytest.mark.parametrize("method", ["h-minus-1", "gram"])
+def test_a_map_lies_where_its_rows_do(method):
+    transform = training(poisson_1d(), method, dtype="float32", optimizer="adam").objective.transforms[0]
+    assert all(t.dtype == torch.float32 for t in [transform.scale, *getattr(transform, "matrices", [])])
+
+
 def test_every_preconditioner_has_a_name_that_builds_it():
     for name, cls in PRECONDITIONERS.items():
         assert type(build_preconditioner(name, {})) is cls

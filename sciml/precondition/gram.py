@@ -130,6 +130,6 @@ class DualNorm(Preconditioner):
         for b in blocks:
             scale = np.sqrt(total.size * len(b.components) / measure / total)
             view.points[b.name] = nodes
-            view.transforms.append(Tested(b.name, [torch.as_tensor(B) for _, B, _ in lines], torch.as_tensor(scale),
-                                          len(b.components)))
+            view.transforms.append(Tested(b.name, [torch.as_tensor(B).to(nodes.X) for _, B, _ in lines],
+                                          torch.as_tensor(scale).to(nodes.X), len(b.components)))
         return tuple(b.name for b in blocks)

@@ -117,7 +117,9 @@ class NegativeNorm(Preconditioner):
         nodes = place(axes, [a.interior for a in axes], view.dtype, view.device)
         for b in blocks:
             view.points[b.name] = nodes
-            view.transforms.append(Spectral(b.name, axes, len(b.components), self.s))
+            transform = Spectral(b.name, axes, len(b.components), self.s)
+            transform.scale = transform.scale.to(nodes.X)           # else every step copies it to the device
+            view.transforms.append(transform)
         assert prod(a.n for a in axes) == len(nodes)
         return tuple(b.name for b in blocks)
 
