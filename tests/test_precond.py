@@ -14,7 +14,7 @@ from small import command
 import sciml
 from sciml import Box, Dirichlet, Disk, Equation, Initial, Neumann, Periodic, Problem, ProblemError, Robin, laplacian
 from sciml.bench import preconditioning
-from sciml.objective import make_recipe, spectrum
+from sciml.objective import make_recipe, spectrum, unused_options
 from sciml.objective.auto import choose
 from sciml.precondition import PRECONDITIONERS, build_preconditioner
 from sciml.precondition.differences import line_matrix, stencil
@@ -527,6 +527,19 @@ def unstable():
 def test_a_problem_that_a_preconditioner_cannot_take_is_refused(build, method, options, sentence):
     with pytest.raises(ProblemError, match=sentence):
         training(build(), method, **options)
+
+
+@pytest.mark.parametrize("method, weight", [("lu", "weight=9 of condition 'walls'"), ("h-minus-1", "")])
+def test_weights_and_points_that_a_preconditioner_leaves_no_room_for_are_named(method, weight):
+    equation = lambda factor: Equation(lambda u: u.xx, name="flat", weight=factor, points=7)
+    build = lambda factor: Problem(domain=Box(x=(0, 1)), unknowns="u",
+                                   conditions=[equation(factor), Dirichlet(u=0.0, weight=9.0, name="walls")])
+    runs = [training(build(factor), method, constraints="soft") for factor in (1.0, 4.0)]
+    notes = unused_options(runs[0].problem, runs[0].objective)
+    assert notes[0].startswith("points=7 of condition 'flat' does nothing") and len(notes) == 1 + bool(weight)
+    assert not weight or notes[1].startswith(weight)
+    losses = [float(run.objective.residual().square().sum()) for run in runs]
+    assert (losses[0] == losses[1]) == (method == "lu")
 
 
 @pytest.mark.parametrize("method", ["h-minus-1", "gram"])

@@ -112,8 +112,9 @@ def _demand_derivatives(objective: Objective, network: nn.Module) -> None:
 
 
 def unused_options(problem: Problem, objective: Objective) -> list[str]:
-    """A sentence for each condition whose weight= or points= does nothing, because the condition is built in."""
+    """A sentence for each condition whose weight= or points= does nothing: it is built in, or a preconditioner's."""
     trained = {b.name for b in objective.blocks}
+    mixed = {name: len(t.blocks) > 1 for t in objective.transforms for name in t.blocks}
     sentences = []
     for block in problem.blocks:
         given = [f"weight={block.weight:g}"] * (block.weight != 1.0) + [f"points={block.count}"] * bool(block.count)
@@ -121,6 +122,13 @@ def unused_options(problem: Problem, objective: Objective) -> list[str]:
             sentences.append(f"{' and '.join(given)} of condition {block.name!r} {'do' if len(given) > 1 else 'does'} "
                              "nothing: the condition is built into the field and holds exactly; constraints=\"soft\" "
                              "puts it into the loss")
+        if block.name in mixed:
+            if block.weight != 1.0 and mixed[block.name]:
+                sentences.append(f"weight={block.weight:g} of condition {block.name!r} does nothing: the "
+                                 "preconditioner solves for all conditions at once, which have no weights then")
+            if block.count:
+                sentences.append(f"points={block.count} of condition {block.name!r} does nothing: the preconditioner "
+                                 "puts it on the nodes of its grid")
     return sentences
 
 

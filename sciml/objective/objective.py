@@ -301,7 +301,7 @@ class Objective(nn.Module):
         return [self.stand_ins.get(b.name, b) for b in self.blocks if b.name not in taken]
 
     def _transform_factor(self, transform: Transform, size: int) -> float | Tensor:
-        return (self.weights[transform.blocks[0]] / size) ** 0.5
+        return ((self.weights[transform.blocks[0]] if len(transform.blocks) == 1 else 1.0) / size) ** 0.5
 
     def _transformed(self, transform: Transform, r: Tensor) -> Tensor:
         """√(λ / N) (M r − c) of rows (R,), √(λ / N) M J of their Jacobian (R, P)."""
