@@ -159,6 +159,15 @@ def test_weights_of_the_first_stage_are_frozen_in_a_second_order_stage(name):
         before["weights"]["points"]
 
 
+@pytest.mark.parametrize("given, warned", [
+    ({}, True), ({"sampler.every": 4}, False), ({"optimizer": "adam:1,gauss-newton"}, False),
+    ({"balance": "fixed"}, False)])
+def test_weights_that_nothing_will_move_are_named(given, warned, caplog):
+    plain = {"balance": "causal", "optimizer": "gauss-newton", "sampler": "sobol", "sampler.every": 0, **QUICK}
+    Training(heat(), make_recipe({}, {**plain, "steps": 2, **given}))
+    assert ("balance=causal moves in first-order stages" in caplog.text) == warned
+
+
 def test_points_that_were_replaced_get_weights_of_their_own():
     training = trained("vrba", steps=5, **{"sampler": "sobol", "sampler.every": 4})
     part, w = training.balance.points, training.objective.point_weights["equation"]

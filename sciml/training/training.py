@@ -6,6 +6,7 @@ and restores all of it; `run` yields a `Report` now and then, and `solve` exhaus
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -24,12 +25,15 @@ from ..objective.auto import resolve_optimizer
 from ..objective.diagnose import culprit
 from ..objective.diagnostics import diagnose
 from ..objective.recipe import StagePlan, sampler_options
+from ..optim import is_second_order
 from ..points import Points
 from ..precondition import build_preconditioner
 from ..problem import Problem
 from ..sampling import SAMPLERS, Sampler
 from ..solution.truth import Truth, resolve
 from .drivers import Driver, build_driver
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,7 @@ class Training:
         self.stages = recipe.stages()
         self.balance = build_balance(recipe.balance, recipe.options, recipe.seed)
         self.balance.check(self.objective)
+        self._check_redraws()
         self.stage, self.step, self.stage_step = 0, 0, 0
         for plan in self.stages[1:]:                     # a later stage's mistakes must show now, not then
             self._driver_of(plan)
@@ -101,6 +106,16 @@ class Training:
         self._trail: deque[torch.Tensor] = deque(maxlen=3)
         self._diagnosed = -float("inf")
         self.stopped = ""
+
+    def _check_redraws(self) -> None:
+        """Warns about weights that nothing will ever move from those of the untrained field."""
+        still = [name for name, part in self.balance.parts.items() if part.second_order == "redraw"]
+        if still and all(is_second_order(plan.optimizer) for plan in self.stages) and \
+                not any(s.every for s in self.samplers.values()):
+            log.warning("balance=%s moves in first-order stages and where points are redrawn, and optimizer=%s on "
+                        "sampler=%s has neither, so that its weights stay those of the untrained field; set "
+                        "sampler.every, or begin with adam:1000", "+".join(still), self.recipe.optimizer,
+                        self.recipe.sampler)
 
     def _draw_first(self) -> None:
         dtype = DTYPES[self.recipe.dtype]
