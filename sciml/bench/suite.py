@@ -74,7 +74,7 @@ QUICK = (
 )
 MORE = (
     Row("heat", 20, None, label="heat 1-D"),
-    Row("convection50", 60, 1e-5, label="convection β = 50"),
+    Row("convection50", 180, 1e-5, label="convection β = 50"),
     Row("allen_cahn", 60, 1e-3, label="Allen–Cahn"),
     Row("kdv", 300, 1e-3, label="Korteweg–de Vries"),
     Row("wave", 480, 1e-5, label="wave, two modes, c = 2, long"),
