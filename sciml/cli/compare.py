@@ -18,7 +18,7 @@ from rich.text import Text
 
 from ..errors import ProblemError
 from ..metrics import overall
-from ..objective import Recipe, make_recipe
+from ..objective import Recipe, idle_parts, make_recipe
 from ..plot import plot_comparison
 from ..problem import Problem, load_problem
 from ..solution import Solution
@@ -68,8 +68,11 @@ def run(arguments) -> int:
     problem = load_problem(arguments.problem, overrides)
     with working("preparing the reference"):
         truth = resolve(problem)
-    for choice in combinations:                                        # every mistake before the first run
-        Training(problem, make_recipe(problem.defaults, {**base, **choice}), truth=truth)
+    recipes = [make_recipe(problem.defaults, {**base, **choice}) for choice in combinations]
+    for recipe in recipes:                                             # every mistake before the first run
+        Training(problem, recipe, truth=truth)
+    for note in idle_parts(recipes, [k for k in {**base, **combinations[0]} if "." in k]):
+        warn(note)
     out = Path(arguments.out) if arguments.out else claim_folder(problem, "-compare")
     found: dict[str, list[Solution]] = {}
     runs: dict[str, list[Path]] = {}
