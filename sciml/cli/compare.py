@@ -45,12 +45,17 @@ def add_arguments(parser) -> None:
 
 def choices(entries: list[str]) -> list[dict[str, object]]:
     """All combinations of the varied options."""
-    axes = []
+    axes: list[list[tuple[str, object]]] = []
     for entry in entries:
         key, sign, text = entry.partition("=")
         values = [value_of(v) for v in text.split(",") if v]
         if not sign or not values:
             raise ProblemError(f"--vary {entry}: write KEY=A,B, for example optimizer=adam,lbfgs")
+        if twice := [v for k, v in enumerate(values) if v in values[:k]]:
+            raise ProblemError(f"--vary {entry}: {twice[0]} comes twice; name each choice once, and repeat runs by "
+                               "--seeds")
+        if any(key == other for axis in axes for other, _ in axis):
+            raise ProblemError(f"--vary {key} comes twice; write all its choices in one, as in {key}=A,B")
         axes.append([(key, v) for v in values])
     return [dict(combination) for combination in product(*axes)]
 
