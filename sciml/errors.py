@@ -7,9 +7,10 @@ command line prints the sentence and not a traceback.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from difflib import get_close_matches
+from inspect import signature
 
 
 class SciMLError(Exception):
@@ -37,9 +38,20 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> str:
         valid: The names that exist.
     """
     names = sorted({str(v) for v in valid})
-    near = get_close_matches(str(name), names, n=1, cutoff=0.5)
+    near = get_close_matches(str(name), names, n=1, cutoff=0.5) or \
+        get_close_matches(str(name).lower(), names, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     return f"unknown {kind} {str(name)!r}{hint} Valid: {', '.join(names) or 'none'}."
+
+
+def text_for_number(constructor: Callable, options: Mapping[str, object]) -> str:
+    """Sentence about the first text among options that are numbers by default, without its subject; "" if none is."""
+    defaults = signature(constructor).parameters
+    for name, value in options.items():
+        default = defaults[name].default if name in defaults else None
+        if isinstance(value, str) and isinstance(default, (int, float)) and not isinstance(default, bool):
+            return f"{name}={value!r} must be a number, such as {default}"
+    return ""
 
 
 def look_up(kind: str, name: str, table: dict):

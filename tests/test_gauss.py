@@ -416,6 +416,23 @@ def test_a_head_is_affine_in_every_network_and_through_constraints(model):
         assert [tuple(p.shape) for p in head] == [(1, 20), (1,)]
 
 
+def test_a_head_is_affine_where_large_coefficients_cancel():
+    class Cancelling(torch.nn.Module):
+        """u = c₀ Σx/3 + c₁ Σx/7 with c = (3, −7)·10¹⁴: zero but for rounding errors of 0.01."""
+
+        def __init__(self):
+            super().__init__()
+            self.c = torch.nn.Parameter(torch.tensor([3e14, -7e14], dtype=torch.float64))
+            self.head = (self.c,)
+
+        def forward(self, X):
+            return (X * self.c[0]) / 3 + (X * self.c[1]) / 7
+
+    field = Cancelling()
+    assert head_of(field, [(0.0, 1.0)]) == (field.c,)
+    assert field.c.tolist() == [3e14, -7e14]
+
+
 @pytest.mark.parametrize("change, sentence", [
     (dict(model=dict(factorized=True)), "names none; use a model without model.factorized"),
     (dict(network="shared"), "affine in its head, and this one is not"),

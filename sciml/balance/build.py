@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 
-from ..errors import ProblemError, unknown_name
+from ..errors import ProblemError, text_for_number, unknown_name
 from .annealing import LearningRateAnnealing
 from .attention import AttentionBlocks, ResidualAttention, VariationalAttention
 from .balance import Balance, BlockWeights, Part, PointWeights, Projection, Surgery
@@ -37,6 +37,9 @@ def balancer_names(balance: str) -> list[str]:
     names = [part.strip().lower() for part in balance.split("+")]
     if names == ["fixed"]:
         return []
+    if "fixed" in names:
+        raise ProblemError(f"balance={balance!r}: fixed means the weights of the problem file and nothing else; leave "
+                           "it out, or the other parts")
     for name in names:
         if name not in BALANCERS:
             raise ProblemError(unknown_name("balancer", name, ["fixed", *BALANCERS]))
@@ -72,5 +75,7 @@ def build_balance(balance: str, options: Mapping[str, Mapping[str, object]], see
         except ProblemError:
             raise
         except (TypeError, ValueError) as error:
+            if wrong := text_for_number(cls, given):
+                raise ProblemError(f"{name}.{wrong}") from error
             raise ProblemError(f"balancer {name}: {error}") from error
     return Balance(parts)

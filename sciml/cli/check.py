@@ -13,7 +13,7 @@ from rich.text import Text
 from ..calculus.quantity import derivative_suffix, is_number
 from ..errors import ProblemError
 from ..fields import parameter_count
-from ..objective import block_jacobians, make_recipe, point_count, spectrum, unused_options
+from ..objective import block_jacobians, idle_parts, idle_settings, make_recipe, point_count, spectrum, unused_options
 from ..optim import DENSE, needs
 from ..points import Points
 from ..problem import load_problem
@@ -55,7 +55,8 @@ def run(arguments) -> int:
     out.print(_conditions(training))
     for u, why in training.ansatz.refused.items():
         say(f"note        conditions on {u} stay in the loss: {why}")
-    for note in [*unused_options(problem, training.objective), *recipe_notes(recipe)]:
+    for note in [*unused_options(problem, training.objective), *recipe_notes(recipe), *idle_settings(recipe),
+                 *idle_parts([recipe], dotted)]:
         say(f"note        {note}")
     _sizes(training)
     say(f"reference   {describe(training.truth)}")

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from ..errors import ProblemError
 from ..metrics import overall
-from ..objective import Recipe, make_recipe
+from ..objective import Recipe, idle_parts, make_recipe
 from ..plot import plot_comparison
 from ..problem import Problem, load_problem
 from ..solution import Solution
@@ -45,12 +45,17 @@ def add_arguments(parser) -> None:
 
 def choices(entries: list[str]) -> list[dict[str, object]]:
     """All combinations of the varied options."""
-    axes = []
+    axes: list[list[tuple[str, object]]] = []
     for entry in entries:
         key, sign, text = entry.partition("=")
         values = [value_of(v) for v in text.split(",") if v]
         if not sign or not values:
             raise ProblemError(f"--vary {entry}: write KEY=A,B, for example optimizer=adam,lbfgs")
+        if twice := [v for k, v in enumerate(values) if v in values[:k]]:
+            raise ProblemError(f"--vary {entry}: {twice[0]} comes twice; name each choice once, and repeat runs by "
+                               "--seeds")
+        if any(key == other for axis in axes for other, _ in axis):
+            raise ProblemError(f"--vary {key} comes twice; write all its choices in one, as in {key}=A,B")
         axes.append([(key, v) for v in values])
     return [dict(combination) for combination in product(*axes)]
 
@@ -68,8 +73,11 @@ def run(arguments) -> int:
     problem = load_problem(arguments.problem, overrides)
     with working("preparing the reference"):
         truth = resolve(problem)
-    for choice in combinations:                                        # every mistake before the first run
-        Training(problem, make_recipe(problem.defaults, {**base, **choice}), truth=truth)
+    recipes = [make_recipe(problem.defaults, {**base, **choice}) for choice in combinations]
+    for recipe in recipes:                                             # every mistake before the first run
+        Training(problem, recipe, truth=truth)
+    for note in idle_parts(recipes, [k for k in {**base, **combinations[0]} if "." in k]):
+        warn(note)
     out = Path(arguments.out) if arguments.out else claim_folder(problem, "-compare")
     found: dict[str, list[Solution]] = {}
     runs: dict[str, list[Path]] = {}

@@ -25,7 +25,8 @@ FLAGS = {
     "dtype": (str, "float64 or float32"),
     "seed": (int, "seed of everything random"),
     "balance": (str, "weights and gradient surgery, e.g. grad-norm, causal+config; fixed: those of the problem file"),
-    "diagnose": (float, "seconds between diagnostics: agreement of gradients, kernel traces, effective dimension"),
+    "diagnose": (float, "seconds between diagnostics in metrics.jsonl: agreement of gradients, kernel traces, "
+                        "effective dimension"),
     "precondition": (str, "preconditioner of the loss, e.g. h-minus-1, lu, pseudo-time"),
 }
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import ProblemError
-from ..objective import make_recipe
+from ..objective import idle_parts, make_recipe
 from ..plot import plot_run
 from ..problem import Problem, load_problem
 from ..solution import RunFolder, Solution, load_run
@@ -42,6 +42,7 @@ def run(arguments) -> int:
     one_process()
     given = recipe_options(arguments)
     entries = settings(arguments.set)
+    dotted: dict[str, object] = {}                     # a resumed run takes none
     if arguments.resume:
         problem, options, out = _resumed(arguments, given, entries)
         recipe = make_recipe({}, options)
@@ -52,7 +53,7 @@ def run(arguments) -> int:
         problem = load_problem(arguments.problem, overrides)
         recipe = make_recipe(problem.defaults, {**given, **dotted})
         out = Path(arguments.out) if arguments.out else claim_folder(problem)
-    for note in recipe_notes(recipe):
+    for note in [*recipe_notes(recipe), *idle_parts([recipe], dotted)]:
         warn(note)
     try:
         with Interruption() as stop, Progress(problem, recipe, stop) as progress:

@@ -25,6 +25,7 @@ from .recipe import Recipe
 log = logging.getLogger(__name__)
 FLOPS = {"cpu": 1.5e10, "cuda": 1e13}    # double precision, per thread or per device; conservative
 STEPS = 60                               # that a budget must allow for Gauss–Newton to be worth it
+CANDIDATES = ("gauss-newton", "soap", "ssbroyden", "adam")     # what `choose` may take
 PATIENCE = 30.0                          # seconds of a step that are borne where there is no time budget
 LARGEST_HESSIAN = 4000                   # parameters; above, updating the matrix costs more than a gradient
 

@@ -16,7 +16,7 @@ import torch
 from ..balance import BALANCERS, Projection, Surgery, build_balance
 from ..balance.balance import Part
 from ..balance.build import balancer_names
-from ..errors import ProblemError, check_types, look_up, unknown_name
+from ..errors import ProblemError, check_types, look_up, text_for_number, unknown_name
 from ..fields import NETWORKS, FieldOptions
 from ..optim import (
     OPTIMIZERS,
@@ -140,6 +140,9 @@ class Recipe:
             stages = "adam" if self.first_order_only() else "gauss-newton"
         for part in stages.replace("+", ",").split(","):
             name, _, count = part.strip().partition(":")
+            if name.lower() == "auto":
+                raise ProblemError(f"optimizer={self.optimizer!r}: auto, in small letters, chooses all stages and "
+                                   "stands alone; name the optimizers, or write auto and nothing else")
             if count and not count.isdigit():
                 raise ProblemError(f"optimizer {part.strip()!r}: after the colon comes a number of steps, as in "
                                    "adam:2000")
@@ -339,6 +342,8 @@ def sampler_options(recipe: Recipe) -> dict[str, Any]:
     except (TypeError, ValueError) as error:
         if isinstance(error, ProblemError):
             raise
+        if wrong := text_for_number(cls, found):
+            raise ProblemError(f"sampler.{wrong}") from error
         given = ", ".join(f"{k}={v!r}" for k, v in found.items())
         raise ProblemError(f"sampler {recipe.sampler} does not take {given}: {error}") from error
     return found

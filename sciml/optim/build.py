@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..errors import ProblemError, unknown_name
+from ..errors import ProblemError, text_for_number, unknown_name
 from .broyden import BFGS, SSBFGS, DenseQuasiNewton, SSBroyden
 from .extra import EXTRA, MUONS, extra_class, groups_for, rehearse
 from .gauss_newton import GaussNewton
@@ -71,7 +71,7 @@ def optimizer_name(name: str) -> str:
     key = ALIASES.get(name.lower(), name.lower())
     if key not in OPTIMIZERS and key not in EXTRA:
         near = get_close_matches(key, EXTRA, n=1, cutoff=0.75)       # all of them would make a sentence of a page
-        raise ProblemError(unknown_name("optimizer", name, [*OPTIMIZERS, *ALIASES, *near]))
+        raise ProblemError(unknown_name("optimizer", name, ["auto", *OPTIMIZERS, *ALIASES, *near]))
     return key
 
 
@@ -128,5 +128,7 @@ def build_optimizer(name: str, params: Iterable[Any], options: Mapping[str, obje
     except ProblemError:
         raise
     except (TypeError, ValueError) as error:
+        if wrong := text_for_number(cls, options):
+            raise ProblemError(f"{key}.{wrong}") from error
         given = ", ".join(f"{k}={v!r}" for k, v in options.items())
         raise ProblemError(f"{key}: {error} (given {given})") from error

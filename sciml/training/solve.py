@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ..errors import ProblemError, TrainingError
-from ..objective import make_recipe, unused_options
+from ..objective import idle_parts, idle_settings, make_recipe, unused_options
 from ..problem import Problem, load_problem
 from ..solution import RunFolder, Solution
 from .keeping import Keeper
@@ -51,7 +51,8 @@ def solve(problem: Problem | str | os.PathLike, *, out: str | os.PathLike | None
         raise ProblemError("set= replaces constants of problem files; build the Problem with other values instead")
     recipe = make_recipe(problem.defaults, {**options, **dotted})
     training = Training(problem, recipe, network)
-    for note in unused_options(problem, training.objective):
+    told = [key for key in (*options, *dotted) if "." in key]
+    for note in [*unused_options(problem, training.objective), *idle_settings(recipe), *idle_parts([recipe], told)]:
         notes.warning("%s", note)
     run = None if out is None else RunFolder(out)
     history: list[dict] = []
@@ -62,6 +63,9 @@ def solve(problem: Problem | str | os.PathLike, *, out: str | os.PathLike | None
             raise ProblemError(f"the run folder {run.path} cannot be written ({error.strerror or error})") from error
     elif resume:
         raise ProblemError("resume=True needs out=, the folder of the run to continue")
+    if resume and training.finished():
+        notes.warning("nothing is left to do: the run has taken %d steps in %.1f s, which is all of its budget; give "
+                      "more steps or time, counted from its beginning", training.step, training.seconds)
     keeper = Keeper(run, history)
     status = _exhaust(training, keeper, on_report, stop)
     config = config_of(training)
