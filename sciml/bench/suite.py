@@ -94,6 +94,13 @@ LADDER = tuple(
         ("bfgs", 75, 4e-4, "BFGS, 1,500 iterations"), ("ssbfgs", 75, 1.5e-5, "SSBFGS, 1,500 iterations"),
         ("ssbroyden", 75, 3e-6, "SSBroyden, 1,500 iterations"),
         ("engd", 100, 2e-7, "ENGD, 100 iterations"), ("gauss-newton", 100, None, "ours, 100 iterations")))
+PRECONDITIONED = tuple(
+    Row("poisson", 60, None, label=label, method=f"precondition-{i}", options={
+        "optimizer": "adam", "adam.lr": 5e-3, "constraints": "soft", "points": 400, **options})
+    for i, (label, options) in enumerate({
+        "Adam": {}, "Adam, ILU, exact residual": {"precondition": "ilu"},
+        "Adam, ILU, residual by differences (PCPINN)": {"precondition": "ilu", "ilu.residual": "differences"},
+        "Adam, H⁻¹": {"precondition": "h-minus-1"}}.items()))
 _SOFT: dict[str, Any] = dict(constraints="soft", sampler="sobol", points=1000, model=dict(width=32, depth=3))
 FIRST_ORDER: dict[str, dict[str, Any]] = {
     "Adam": dict(optimizer="adam"), "MultiAdam": dict(optimizer="multiadam"),
@@ -103,11 +110,12 @@ FIRST_ORDER: dict[str, dict[str, Any]] = {
     "Adam + GUA": dict(optimizer="adam", balance="gua"),
     "Adam + grad-norm": dict(optimizer="adam", balance="grad-norm"),
     "SOAP + grad-norm": dict(optimizer="soap", balance="grad-norm")}
-METHODS = tuple(Row(problem, 20, None, label=label, method=name.lower().replace(" ", ""), options={**_SOFT, **options})
+METHODS = tuple(Row(problem, 120, None, label=label, method=name.lower().replace(" ", ""), options={**_SOFT, **options})
                 for problem, label in (("burgers", "Burgers"), ("kovasznay", "Kovasznay flow"),
                                        ("poisson_scale", "four holes, L = 8"))
                 for name, options in FIRST_ORDER.items())
 SUITES: dict[str, tuple[Row, ...]] = {"quick": QUICK, "full": QUICK + MORE, "ladder": LADDER, "methods": METHODS,
+                                      "preconditioned": PRECONDITIONED,
                                       "race": (), "steptime": (), "preconditioning": ()}
 
 
@@ -140,8 +148,8 @@ def run_suite(name: str, *, only: Sequence[str] | None = None, seeds: int | None
             for seed in range(seeds or 1):
                 yield from _race(problem, seed, out)
         tables[name] = _race_table(out)
-    elif name in ("ladder", "methods"):
-        tables[name] = accuracy_table(rows, device, out) if name == "ladder" else methods_table(device, out)
+    elif name in ("ladder", "methods", "preconditioned"):
+        tables[name] = methods_table(device, out) if name == "methods" else accuracy_table(rows, device, out)
     else:
         if (only is None or "steptime" in only) and not (out / f"steptime-{device}.json").exists():
             _keep(out / f"steptime-{device}.json", {"rows": steptime.measure(device=device), "machine": machine()})
