@@ -193,7 +193,7 @@ def test_causal_weights_of_batches_are_those_of_their_points():
     ({"balance": "grad-norm", "grad-norm.every": 0}, "grad-norm.every=0 must be a number of steps, at least 1"),
     ({"balance": "grad-norm", "grad-norm.first": -1}, "grad-norm.first=-1 must be"),
     ({"balance": "grad-norm", "grad-norm.alpha": 1.0}, r"grad-norm.alpha=1.0 must be in \[0, 1\)"),
-    ({"balance": "grad-norm", "grad-norm.alpha": "much"}, "balancer grad-norm: "),
+    ({"balance": "grad-norm", "grad-norm.alpha": "much"}, "grad-norm.alpha=.much. must be a number"),
     ({"balance": "lra", "lra.variant": "paper"}, "lra.variant='paper' must be one of reference, pooled"),
     ({"balance": "lra", "lra.cap": 0.5}, "lra.cap=0.5 must be at least 1"),
     ({"balance": "lra", "lra.alpha": 0.0}, r"lra.alpha=0.0 must be in \(0, 1\]"),

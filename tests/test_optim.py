@@ -286,7 +286,7 @@ def test_our_lbfgs_replaces_the_one_of_torch():
         ("gn", {"damping": -1.0}, "must be positive"),
         ("adam", {"lr": -1.0}, "adam: Invalid learning rate"),
         ("adam", {"betas": (2.0, 0.9)}, "adam: Invalid beta"),
-        ("sgd", {"lr": "fast"}, "sgd: "),
+        ("sgd", {"lr": "fast"}, "sgd.lr=.fast. must be a number"),
     ],
 )
 def test_a_wrong_name_or_option_gets_a_sentence(name, options, sentence):
