@@ -94,7 +94,7 @@ def dense(transform, size: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 def sizes(objective, transform) -> int:
     """Rows that a transform takes."""
-    return sum(objective.row_count(b) * len(b.components) for b in objective._blocks_of(transform))
+    return sum(objective.row_count(b) * len(b.components) for b in objective.blocks_of(transform))
 
 
 # ---- every map ------------------------------------------------------------------------------------------------------
@@ -314,7 +314,7 @@ def test_through_lu_the_residual_is_the_error(problem, constraints):
     for n in (10, 20):
         run = training(problem, "lu", constraints=constraints, **{"lu.nodes": n})
         objective, (t,) = run.objective, run.objective.transforms
-        blocks = objective._blocks_of(t)
+        blocks = objective.blocks_of(t)
         with torch.no_grad():
             z = t(torch.cat([objective.rows(b, objective.points[b.name]).reshape(-1) for b in blocks]))
             want = []

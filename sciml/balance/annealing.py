@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .balance import BlockWeights, tiny, unweighted
+from .balance import WeightsAgainstEquations, tiny
 
 VARIANTS = ("reference", "pooled", "unweighted", "mean")
 
 
-class LearningRateAnnealing(BlockWeights):
+class LearningRateAnnealing(WeightsAgainstEquations):
     """LRA: raises conditions whose gradient is small next to the largest entry of the equations'.
 
         λ̂_i = max |∇L_r| / mean |∇(λ_i L_i)|,    λ_i ← (1 − α) λ_i + α min(λ̂_i, cap),    λ_r = 1, λ(0) = 1
@@ -50,15 +50,8 @@ class LearningRateAnnealing(BlockWeights):
         self.demand(cap >= 1, "cap", cap, "at least 1, where weights start")
         self.alpha, self.variant, self.cap = float(alpha), variant, float(cap)
 
-    def check(self, view):
-        super().check(view)
-        self.demand_equation(view)
-
     def update(self, view, step):
-        others = [b.name for b in view.blocks if b.kind != "equation"]
-        with unweighted(view):
-            _, G, _ = view.gradients([[b.name for b in view.blocks if b.kind == "equation"],
-                                      *([name] for name in others)])
+        others, G = self.gradients(view)
         largest, means = self._statistics(G.abs(), view.trainable)
         top = means[0] if self.variant == "mean" else largest[0]
         for name, mean in zip(others, means[1:], strict=True):

@@ -11,7 +11,7 @@ from math import log
 import torch
 from torch import Tensor
 
-from .balance import BlockWeights, PointWeights, tiny, unweighted
+from .balance import PointWeights, WeightsAgainstEquations, tiny
 
 POTENTIALS = ("quadratic", "exponential", "lp", "cosh")
 
@@ -171,7 +171,7 @@ class VariationalAttention(PointWeights):
         self.multipliers, self.updates = dict(state["multipliers"]), int(state["updates"])
 
 
-class AttentionBlocks(BlockWeights):
+class AttentionBlocks(WeightsAgainstEquations):
     """vRBA's weights of conditions: gradients as long as that of the equations.
 
         λ_b ← α λ_b + (1 − α) min(n̄_r / n̄_b, cap),    n̄ ← β n̄ + (1 − β) |∇L|, λ_r = 1
@@ -203,14 +203,8 @@ class AttentionBlocks(BlockWeights):
         self.alpha, self.beta, self.start, self.cap = float(alpha), float(beta), float(start), float(cap)
         self.lengths: Tensor | None = None
 
-    def check(self, view):
-        super().check(view)
-        self.demand_equation(view)
-
     def update(self, view, step):
-        others = [b.name for b in view.blocks if b.kind != "equation"]
-        with unweighted(view):
-            _, G, _ = view.gradients([[b.name for b in view.blocks if b.kind == "equation"], *([n] for n in others)])
+        others, G = self.gradients(view)
         n = G.norm(dim=1)
         self.lengths = n if self.lengths is None else self.beta * self.lengths + (1 - self.beta) * n
         new = (self.lengths[0] / self.lengths[1:].clamp_min(tiny(n))).clamp_max(self.cap)

@@ -106,12 +106,6 @@ class BlockWeights(Part):
             log.warning("balance=%s changes nothing here: %s is the only condition left to train, the others are built "
                         "in; constraints=soft keeps them in the loss", self.name, view.blocks[0].name)
 
-    def demand_equation(self, view: View) -> None:
-        """Raises a `ProblemError` if no equation is trained."""
-        if all(b.kind != "equation" for b in view.blocks):
-            raise ProblemError(f"balance={self.name} weighs other conditions against equations, and this problem "
-                               f"trains {', '.join(b.name for b in view.blocks)} only; use grad-norm")
-
     @abstractmethod
     def update(self, view: View, step: int) -> dict[str, Tensor]:
         """New λ by block, without graph; they multiply the weights of the problem file."""
@@ -124,6 +118,23 @@ class BlockWeights(Part):
 
     def load_state_dict(self, state: Mapping):
         self.weights = dict(state["weights"])
+
+
+class WeightsAgainstEquations(BlockWeights):
+    """λ_b of conditions other than equations, which keep λ = 1; from gradients of the losses without λ."""
+
+    def check(self, view):
+        super().check(view)
+        if all(b.kind != "equation" for b in view.blocks):
+            raise ProblemError(f"balance={self.name} weighs other conditions against equations, and this problem "
+                               f"trains {', '.join(b.name for b in view.blocks)} only; use grad-norm")
+
+    def gradients(self, view: View) -> tuple[list[str], Tensor]:
+        """Names of the other conditions; and the gradient of all equations together, then theirs, shape (1 + n, P)."""
+        others = [b.name for b in view.blocks if b.kind != "equation"]
+        with unweighted(view):
+            _, G, _ = view.gradients([[b.name for b in view.blocks if b.kind == "equation"], *([n] for n in others)])
+        return others, G
 
 
 class PointWeights(Part):

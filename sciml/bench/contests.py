@@ -24,7 +24,7 @@ class Contest:
         problem: Name of the problem file that `sciml` solves.
         axes: Coordinates with their bounds; the last is "t" for evolution problems.
         residual: (lib, d, u, X) ↦ residual (N, 1), lib being torch.
-        exact: Boundary and initial data, (lib, X) ↦ (N, 1).
+        exact: Boundary and initial data, (lib, X) ↦ (N, 1); initial data alone if they vanish on the sides.
         speed: Whether u_t = 0 at t = 0 is a condition.
         layers, activation: Of DeepXDE's network.
         points: Interior, boundary and initial points.

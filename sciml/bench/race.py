@@ -126,7 +126,7 @@ def raw_torch(contest: Contest, clock: Clock, seed: int, warm: int = 2000) -> No
         u = net(X)
         total = contest.residual(torch, lambda alpha: _derivative(u, X, names, alpha), u, X).square().mean()
         for points in sides:
-            total = total + (net(points) - _data(contest, points)).square().mean()
+            total = total + (net(points) - contest.exact(torch, points)).square().mean()
         if contest.speed:
             at = start.clone().requires_grad_()
             total = total + _derivative(net(at), at, names, "t").square().mean()
@@ -151,11 +151,6 @@ def raw_torch(contest: Contest, clock: Clock, seed: int, warm: int = 2000) -> No
 
     while not clock.look(predict):
         lbfgs.step(closure)
-
-
-def _data(contest: Contest, X: Tensor) -> Tensor:
-    """Boundary and initial values: those of the formula, which for Burgers and heat vanish on the sides."""
-    return contest.exact(torch, X)
 
 
 def _derivative(u: Tensor, X: Tensor, names: Sequence[str], alpha: str) -> Tensor:

@@ -73,10 +73,10 @@ class Linearizer:
                 torch.mul(slope, factor, out=J[row:row + n].view_as(slope))
                 row += n
         for transform in objective.transforms:
-            parts = [self.rows(b, p, data, parameters) for b in objective._blocks_of(transform)
+            parts = [self.rows(b, p, data, parameters) for b in objective.blocks_of(transform)
                      for p, data, _ in objective.pieces(b)]
-            z = objective._transformed(transform, torch.cat([v.reshape(-1) for v, _ in parts]))
-            Z = objective._transformed(transform, torch.cat([M.reshape(-1, P) for _, M in parts]))
+            z = objective.transformed(transform, torch.cat([v.reshape(-1) for v, _ in parts]))
+            Z = objective.transformed(transform, torch.cat([M.reshape(-1, P) for _, M in parts]))
             r, J = torch.cat([r, z]), torch.cat([J, Z])
         return r, J
 
@@ -93,12 +93,12 @@ class Linearizer:
         maps, start = [], sum(len(v) for v in values)
         for transform in objective.transforms:
             raw = []
-            for block in objective._blocks_of(transform):
+            for block in objective.blocks_of(transform):
                 for points, data, _ in objective.pieces(block):
                     f, J = self._factored_rows(block, points, data, parameters)
                     raw.append(f.reshape(-1))
                     pieces.append(J)
-            z = objective._transformed(transform, torch.cat(raw))
+            z = objective.transformed(transform, torch.cat(raw))
             stop = start + sum(len(v) for v in raw)
             maps.append(_map_of(objective, transform, start, stop, len(z)))
             values.append(z)
@@ -205,7 +205,7 @@ class _Values(nn.Module):
 
 
 def _map_of(objective: Objective, transform: Transform, start: int, stop: int, size: int) -> RowMap:
-    factor = objective._transform_factor(transform, size)
+    factor = objective.transform_factor(transform, size)
     return RowMap(start, stop, size, lambda r: factor * transform.apply(r), lambda z: transform.transpose(factor * z))
 
 

@@ -219,11 +219,11 @@ class Objective(nn.Module):
         return total, found
 
     def _backward_through(self, transform: Transform, found: dict[str, Tensor]) -> Tensor:
-        blocks = self._blocks_of(transform)
+        blocks = self.blocks_of(transform)
         with torch.no_grad():
             raw = [torch.cat([self.rows(b, p, data) for p, data, _ in self.pieces(b)]) for b in blocks]
-            z = self._transformed(transform, torch.cat([r.reshape(-1) for r in raw]))
-            adjoint = 2 * self._transform_factor(transform, len(z)) * transform.transpose(z)
+            z = self.transformed(transform, torch.cat([r.reshape(-1) for r in raw]))
+            adjoint = 2 * self.transform_factor(transform, len(z)) * transform.transpose(z)
         start = 0
         for block, r in zip(blocks, raw, strict=True):
             found[block.name] = r.square().sum() / self.row_count(block)
@@ -291,7 +291,8 @@ class Objective(nn.Module):
         """Of the parameters."""
         return next(self.parameters()).device
 
-    def _blocks_of(self, transform: Transform) -> list[Block]:
+    def blocks_of(self, transform: Transform) -> list[Block]:
+        """The blocks, or their stand-ins, whose rows a preconditioner takes, in its order."""
         return [self.stand_ins.get(name, b) for name in transform.blocks for b in self.blocks if b.name == name]
 
     @property
@@ -300,23 +301,24 @@ class Objective(nn.Module):
         taken = {name for t in self.transforms for name in t.blocks}
         return [self.stand_ins.get(b.name, b) for b in self.blocks if b.name not in taken]
 
-    def _transform_factor(self, transform: Transform, size: int) -> float | Tensor:
+    def transform_factor(self, transform: Transform, size: int) -> float | Tensor:
+        """√(λ / N) of N preconditioned rows; rows of several blocks have no λ of their own."""
         return ((self.weights[transform.blocks[0]] if len(transform.blocks) == 1 else 1.0) / size) ** 0.5
 
-    def _transformed(self, transform: Transform, r: Tensor) -> Tensor:
+    def transformed(self, transform: Transform, r: Tensor) -> Tensor:
         """√(λ / N) (M r − c) of rows (R,), √(λ / N) M J of their Jacobian (R, P)."""
         z = transform(r)
         if r.ndim == 1 and transform.offset is not None:
             z = z - transform.offset
-        return self._transform_factor(transform, len(z)) * z
+        return self.transform_factor(transform, len(z)) * z
 
     def _stack(self) -> Tensor:
         """r, shape (R,), with graph if gradients are on."""
         parts = [(self.factor(b, rows) * self.rows(b, p, data)).reshape(-1)
                  for b in self.trained for p, data, rows in self.pieces(b)]
         for t in self.transforms:
-            raw = [self.rows(b, p, data).reshape(-1) for b in self._blocks_of(t) for p, data, _ in self.pieces(b)]
-            parts.append(self._transformed(t, torch.cat(raw)))
+            raw = [self.rows(b, p, data).reshape(-1) for b in self.blocks_of(t) for p, data, _ in self.pieces(b)]
+            parts.append(self.transformed(t, torch.cat(raw)))
         return torch.cat(parts)
 
     @torch.no_grad()

@@ -36,30 +36,17 @@ class Transform(ABC):
 
     def __call__(self, r: Tensor) -> Tensor:
         """M r, differentiable."""
-        return _Linear.apply(r, self) if r.requires_grad else self.apply(r)
+        return _Linear.apply(r, self.apply, self.transpose) if r.requires_grad else self.apply(r)
 
 
 class _Linear(torch.autograd.Function):
-    """z = M r; r̄ = Mᵀ z̄, itself differentiable."""
+    """y = A x by a function, with its adjoint by another; differentiable to any order."""
 
     @staticmethod
-    def forward(ctx, r, transform):
-        ctx.transform = transform
-        return transform.apply(r)
+    def forward(ctx, x, forward, adjoint):
+        ctx.forward, ctx.adjoint = forward, adjoint
+        return forward(x)
 
     @staticmethod
-    def backward(ctx, adjoint):
-        return _Transposed.apply(adjoint, ctx.transform), None
-
-
-class _Transposed(torch.autograd.Function):
-    """r̄ = Mᵀ z̄ with its own derivative, M."""
-
-    @staticmethod
-    def forward(ctx, adjoint, transform):
-        ctx.transform = transform
-        return transform.transpose(adjoint)
-
-    @staticmethod
-    def backward(ctx, second):
-        return ctx.transform.apply(second), None
+    def backward(ctx, y):
+        return _Linear.apply(y, ctx.adjoint, ctx.forward), None, None

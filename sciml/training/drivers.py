@@ -328,14 +328,12 @@ class Projected(LeastSquares):
         return [{"params": body}, {"params": list(head)}]
 
 
-class NewtonCG(Driver):
-    """Newton's method on Hessian products.
+class NewtonCG(LeastSquares):
+    """Newton's method on Hessian products, which refuses steps as least-squares methods do.
 
     Args:
         generator: For the sketches of the Hessian.
     """
-
-    optimizer: Any
 
     def __init__(self, objective, name, options, generator: Generator):
         super().__init__(objective, name, options)
@@ -346,14 +344,6 @@ class NewtonCG(Driver):
 
     def redrawn(self):
         self.optimizer.forget()
-
-    def trouble(self):
-        if self.optimizer.refused >= 3:
-            return f"{self.name} found no step that lowers the loss: it is at the limit of the precision"
-        return ""
-
-    def extras(self):
-        return self.optimizer.extras()
 
 
 def build_driver(objective: Objective, name: str, recipe: Recipe, balance: Balance, generator: Generator) -> Driver:
