@@ -110,7 +110,7 @@ FIRST_ORDER: dict[str, dict[str, Any]] = {
     "Adam + GUA": dict(optimizer="adam", balance="gua"),
     "Adam + grad-norm": dict(optimizer="adam", balance="grad-norm"),
     "SOAP + grad-norm": dict(optimizer="soap", balance="grad-norm")}
-METHODS = tuple(Row(problem, 120, None, label=label, method=name.lower().replace(" ", ""), options={**_SOFT, **options})
+METHODS = tuple(Row(problem, 60, None, label=label, method=name.lower().replace(" ", ""), options={**_SOFT, **options})
                 for problem, label in (("burgers", "Burgers"), ("kovasznay", "Kovasznay flow"),
                                        ("poisson_scale", "four holes, L = 8"))
                 for name, options in FIRST_ORDER.items())
