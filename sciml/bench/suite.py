@@ -101,7 +101,6 @@ PRECONDITIONED = tuple(
         "Adam": {}, "Adam, ILU, exact residual": {"precondition": "ilu"},
         "Adam, ILU, residual by differences (PCPINN)": {"precondition": "ilu", "ilu.residual": "differences"},
         "Adam, H⁻¹": {"precondition": "h-minus-1"}}.items()))
-_SOFT: dict[str, Any] = dict(constraints="soft", sampler="sobol", points=1000, model=dict(width=32, depth=3))
 FIRST_ORDER: dict[str, dict[str, Any]] = {
     "Adam": dict(optimizer="adam"), "MultiAdam": dict(optimizer="multiadam"),
     "ConFIG": dict(optimizer="adam", balance="config"), "M-ConFIG": dict(optimizer="m-config"),
@@ -110,7 +109,14 @@ FIRST_ORDER: dict[str, dict[str, Any]] = {
     "Adam + GUA": dict(optimizer="adam", balance="gua"),
     "Adam + grad-norm": dict(optimizer="adam", balance="grad-norm"),
     "SOAP + grad-norm": dict(optimizer="soap", balance="grad-norm")}
-METHODS = tuple(Row(problem, 60, None, label=label, method=name.lower().replace(" ", ""), options={**_SOFT, **options})
+
+
+def _first_order(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {"constraints": "soft", "sampler": "uniform", "points": 500, "model": dict(width=32, depth=3), "compile": True,
+            "schedule": "cosine", f"{options['optimizer']}.lr": 5e-3, **options}
+
+
+METHODS = tuple(Row(problem, 90, None, label=label, method=name.lower().replace(" ", ""), options=_first_order(options))
                 for problem, label in (("burgers", "Burgers"), ("kovasznay", "Kovasznay flow"),
                                        ("poisson_scale", "four holes, L = 8"))
                 for name, options in FIRST_ORDER.items())
