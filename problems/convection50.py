@@ -2,6 +2,8 @@
 
     u_t + β u_x = 0   on x ∈ (0, 2π) periodic, t ∈ (0, 1);   u(x, 0) = sin x,   β = 50
 
+One layer of sines is a sum of waves sin(κx + ωt + φ), and this solution is one of them.
+
 Reference: exact, u = sin(x − βt) (Krishnapriyan et al. 2021, arXiv:2109.01050, with a higher speed).
 """
 from math import pi
@@ -26,5 +28,6 @@ problem = Problem(
         Periodic(on="x"),
     ],
     reference=dict(u=lambda x, t: torch.sin(x - beta * t)),
-    defaults=dict(model=dict(width=20, depth=3, activation="sin"), points=2000, sampler="sobol", time=60),
+    defaults=dict(model=dict(width=64, depth=1, activation="sin", init="random-features", spread=12.0),
+                  constraints="soft", points=1000, sampler="sobol", time=30),
 )
