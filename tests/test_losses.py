@@ -397,7 +397,7 @@ def test_optimizers_of_several_losses_train_with_batches_clipping_and_a_schedule
     report = run(trained)
     assert report.loss < first
     assert report.extras["learning_rate"] < 2e-4                  # 1 % of the rate at the end of the cosine
-    assert all(len(p) > 20 for n, p in trained.objective.points.items() if n in trained.samplers and len(p) == 60)
+    assert all(len(p) > 20 for n, p in trained.objective.points.items() if n in trained.scene.counts and len(p) == 60)
 
 
 def test_clipping_takes_each_loss_by_itself():

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from sciml import Ball, Box, Disk, Interval, Polygon, ProblemError
-from sciml.sampling import SAMPLERS, ResidualDensity
+from sciml.sampling import SAMPLERS
+from sciml.sampling.density import ResidualDensity
 
 REGIONS = {
     "interval": lambda: Interval(x=(-1, 2)),

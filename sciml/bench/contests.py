@@ -102,7 +102,7 @@ CONTESTS = {c.problem: c for c in (
             "Helmholtz_Dirichlet_2d.py", activation="sin", polish=False, special=("built-in",),
             note="there (4, 4) modes on (0, 1)²; 10 points per wavelength"),
     Contest("wave", dict(x=(0, 1), t=(0, 1)), _wave, _string, (100, 100, 100), (360, 360, 360), 10000, "wave_1d.py",
-            speed=True, polish=False, special=("multiscale",), 
+            speed=True, polish=False, special=("multiscale",),
             note="there c = 10, modes 1 and 2, and a network that its PyTorch back end lacks"),
     Contest("poisson", dict(x=(0, 1), y=(0, 1)), _poisson, _zero, (50, 50, 50, 50), (1200, 120, 0), 50000,
             "Poisson_Lshape.py", note="there on an L, right-hand side 1"),

@@ -4,7 +4,8 @@
 
 Losses, gradients by block, residual vectors and Jacobians are views of this one object. A block's rows are pointwise
 values, their differences between opposite faces, or their integrals; all three are linear in the pointwise values, so
-the Jacobian follows from the pointwise one. Balancers set the λ_b and w_b,n. A preconditioner replaces the rows of its
+the Jacobian follows from the pointwise one. Balancers set the λ_b and w_b,n. Where points are a quadrature or a biased
+sample, the mean over n is Σ ω_n (…) / N with `shares` ω_n of mean one. A preconditioner replaces the rows of its
 blocks by √(λ / N) (M r − c), M linear; gradients then take one more pass without graph, ∇|z|² = 2 Jᵀ Mᵀ z. It may
 also train other rows in place of a block's (`stand_ins`); reports, samplers and balancers see the block's own.
 """
@@ -63,6 +64,9 @@ class Objective(nn.Module):
         self.points: dict[str, Points] = {}
         self.weights: dict[str, float | Tensor] = {b.name: b.weight for b in blocks}
         self.point_weights: dict[str, Tensor] = {}
+        self.shares: dict[str, Tensor] = {}
+        self.recording = False
+        self.recorded: dict[str, Tensor] = {}
         self.transforms: list[Transform] = []
         self.stand_ins: dict[str, Block] = {}
         self.data: dict[str, Mapping[str, Tensor]] = {}
@@ -166,16 +170,23 @@ class Objective(nn.Module):
         return block.groups if block.combine == "integral" else len(self.points[block.name])
 
     def factor(self, block: Block, rows: slice) -> float | Tensor:
-        """√(λ / R) w for some rows of a block: a number, or shape (rows, 1)."""
+        """√(λ ω / R) w for some rows of a block: a number, or shape (rows, 1)."""
         root = (self.weights[block.name] / self.row_count(block)) ** 0.5
-        weights = self.point_weights.get(block.name)
-        return root if weights is None else root * weights[rows, None]
+        weights, shares = self.point_weights.get(block.name), self.shares.get(block.name)
+        if weights is not None:
+            root = root * weights[rows, None]
+        return root if shares is None else root * shares[rows, None].sqrt()
+
+    def _squares(self, block: Block, r: Tensor, rows: slice) -> Tensor:
+        """Σ ω_n |r_n|² over some rows (R, K) of a block."""
+        shares = self.shares.get(block.name)
+        return r.square().sum() if shares is None else (shares[rows, None] * r.square()).sum()
 
     def losses(self) -> dict[str, Tensor]:
-        """Mean square residual of each block, without weights of any kind, with graph."""
+        """Mean square residual of each block, without λ and w, with graph."""
         found = {}
         for block in self.blocks:
-            squares = [self.rows(block, p, data).square().sum() for p, data, _ in self.pieces(block)]
+            squares = [self._squares(block, self.rows(block, p, data), rows) for p, data, rows in self.pieces(block)]
             found[block.name] = torch.stack(squares).sum() / self.row_count(block)
         return found
 
@@ -196,7 +207,7 @@ class Objective(nn.Module):
             names: Blocks that count; None: all. Preconditioned blocks come together or not at all.
 
         Returns:
-            L of these blocks, and their unweighted losses.
+            L of these blocks, and their unweighted losses. While `recording`, |r_n| is kept in `recorded`.
         """
         total = torch.zeros((), dtype=self.dtype, device=self.device)
         found: dict[str, Tensor] = {}
@@ -204,15 +215,19 @@ class Objective(nn.Module):
         for block in self.trained:
             if block.name not in wanted:
                 continue
-            square = torch.zeros_like(total)
+            square, sizes = torch.zeros_like(total), []
             for points, data, rows in self.pieces(block):
                 r = self.rows(block, points, data)
                 part = (self.factor(block, rows) * r).square().sum()
                 if part.requires_grad:
                     part.backward()
                 total = total + part.detach()
-                square = square + r.detach().square().sum()
+                square = square + self._squares(block, r.detach(), rows)
+                if self.recording:
+                    sizes.append(r.detach().norm(dim=1))
             found[block.name] = square / self.row_count(block)
+            if self.recording:
+                self.recorded[block.name] = torch.cat(sizes)
         for transform in self.transforms:
             if wanted & set(transform.blocks):
                 total = total + self._backward_through(transform, found)
@@ -334,7 +349,14 @@ class Objective(nn.Module):
         """r of shape (R,) and J = ∂r/∂θ by its factors, in the memory of one pass through the field."""
         return self._linearizer.factored()
 
-    def magnitude(self, block: Block):
+    def jacobian(self, block: Block, points: Points, data: Mapping[str, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """Residual components (N, K) and their gradients (N, K, P) at any points of a block's region, unweighted."""
+        parts = [self._linearizer.rows(block, points[i:i + self.chunk],
+                                       {k: v[i:i + self.chunk] for k, v in (data or {}).items()})
+                 for i in range(0, len(points), self.chunk)]
+        return torch.cat([r for r, _ in parts]), torch.cat([J for _, J in parts])
+
+    def magnitude(self, block: Block) -> Callable[[Points], Tensor]:
         """|r| at any points of a block's region: the norm over components; for samplers and figures."""
         @torch.no_grad()
         def evaluate(points: Points) -> Tensor:

@@ -1,5 +1,7 @@
 """Collocation sampling: where conditions are asked to hold."""
 
-from .samplers import SAMPLERS, Grid, Halton, LatinHypercube, ResidualDensity, Sampler, Sobol, Uniform
+from .build import SAMPLERS
+from .sampler import RegionSampler, Sampler
+from .scene import Magnitude, Scene
 
-__all__ = ["SAMPLERS", "Grid", "Halton", "LatinHypercube", "ResidualDensity", "Sampler", "Sobol", "Uniform"]
+__all__ = ["SAMPLERS", "Magnitude", "RegionSampler", "Sampler", "Scene"]

@@ -125,13 +125,13 @@ class FirstOrder(Driver):
             if rate is not None:
                 group["lr"] = rate * self.factor(progress)
         objective = self.objective
-        everything = objective.points, objective.data, objective.point_weights
+        everything = objective.points, objective.data, objective.point_weights, objective.shares
         try:
             if self.batch is not None:
                 self._take_batch(self.batch)
             return self.advance()
         finally:
-            objective.points, objective.data, objective.point_weights = everything
+            objective.points, objective.data, objective.point_weights, objective.shares = everything
 
     def advance(self) -> Tensor:
         """Gradient, clipping, the optimizer, and the projection of what it did; returns the loss."""
@@ -202,7 +202,8 @@ class FirstOrder(Driver):
 
     def _take_batch(self, batch: int) -> None:
         objective = self.objective
-        points, data, weights = dict(objective.points), dict(objective.data), dict(objective.point_weights)
+        points, data = dict(objective.points), dict(objective.data)
+        weights, shares = dict(objective.point_weights), dict(objective.shares)
         for block in objective.blocks:
             have, name = points[block.name], block.name
             if block.combine == "integral" or len(have) <= batch:
@@ -210,9 +211,10 @@ class FirstOrder(Driver):
             index = self._draw(len(have), batch, name)
             points[name] = have[index]
             data[name] = {k: v[index] for k, v in data.get(name, {}).items()}
-            if name in weights:
-                weights[name] = weights[name][index]
-        objective.points, objective.data, objective.point_weights = points, data, weights
+            for of_points in (weights, shares):
+                if name in of_points:
+                    of_points[name] = of_points[name][index]
+        objective.points, objective.data, objective.point_weights, objective.shares = points, data, weights, shares
 
     def _draw(self, N: int, batch: int, name: str) -> Tensor:
         """Positions of a batch: uniform with replacement, or by the density of the balance's weights of points."""

@@ -20,7 +20,7 @@ from torch import nn
 from ..balance import build_balance
 from ..errors import NonFiniteError, ProblemError, TrainingError
 from ..metrics import errors
-from ..objective import DTYPES, Recipe, build_objective, place_points, point_count
+from ..objective import Recipe, build_objective, place_points, point_count
 from ..objective.auto import resolve_optimizer
 from ..objective.diagnose import culprit
 from ..objective.diagnostics import diagnose
@@ -29,7 +29,7 @@ from ..optim import is_second_order
 from ..points import Points
 from ..precondition import build_preconditioner
 from ..problem import Problem
-from ..sampling import SAMPLERS, Sampler
+from ..sampling import SAMPLERS, Sampler, Scene
 from ..solution.truth import Truth, resolve
 from .drivers import Driver, build_driver
 
@@ -85,13 +85,14 @@ class Training:
         self.truth = resolve(problem) if truth is None else truth
         self.objective, self.ansatz = build_objective(problem, recipe, network)
         self.generator = torch.Generator(device=recipe.device).manual_seed(recipe.seed + 1)
-        self.samplers: dict[str, Sampler] = {
-            b.name: SAMPLERS[recipe.sampler](**sampler_options(recipe)) for b in self.objective.blocks
-            if not isinstance(b.region, Points)}
         self.preconditioner = build_preconditioner(recipe.precondition, recipe.options)
-        for name in self.preconditioner.start(self.objective, self.ansatz, recipe.points):
-            self.samplers.pop(name, None)                # its points are the preconditioner's
-        self._draw_first()
+        placed = self.preconditioner.start(self.objective, self.ansatz, recipe.points)
+        drawn = tuple(b for b in self.objective.blocks if not isinstance(b.region, Points) and b.name not in placed)
+        self.scene = Scene(self.objective, drawn, {b.name: point_count(problem, recipe, b) for b in drawn},
+                           self.generator)
+        self.sampler: Sampler = SAMPLERS[recipe.sampler](**sampler_options(recipe))
+        self.sampler.check(self.scene)
+        self.sampler.begin(self.scene)
         self.preconditioner.update(self.objective, 0)
         recipe = self.recipe = resolve_optimizer(recipe, self.objective)
         self.stages = recipe.stages()
@@ -111,23 +112,11 @@ class Training:
         """Warns about weights that nothing will ever move from those of the untrained field."""
         still = [name for name, part in self.balance.parts.items() if part.second_order == "redraw"]
         if still and all(is_second_order(plan.optimizer) for plan in self.stages) and \
-                not any(s.every for s in self.samplers.values()):
+                not (self.sampler.every and self.scene.blocks):
             log.warning("balance=%s moves in first-order stages and where points are redrawn, and optimizer=%s on "
                         "sampler=%s has neither, so that its weights stay those of the untrained field; set "
                         "sampler.every, or begin with adam:1000", "+".join(still), self.recipe.optimizer,
                         self.recipe.sampler)
-
-    def _draw_first(self) -> None:
-        dtype = DTYPES[self.recipe.dtype]
-        for b in self.objective.blocks:
-            if b.name in self.samplers:
-                count = point_count(self.problem, self.recipe, b)
-                points = self.samplers[b.name].start(b.region, count, self.generator, dtype)
-                self.objective.points[b.name] = self._ordered(points)
-
-    def _ordered(self, points: Points) -> Points:
-        """Points with their columns in the order of the problem's coordinates, whatever that of their region is."""
-        return points if points.names == self.problem.coordinates else points.reorder(self.problem.coordinates)
 
     def _driver(self) -> Driver:
         return self._driver_of(self.stages[self.stage])
@@ -145,22 +134,21 @@ class Training:
         left = max(self.recipe.time - self.stage_start, 1e-9)
         return min((self.seconds - self.stage_start) / left, 1.0)
 
+    def _budget(self) -> float:
+        """Share of the whole budget that is used; of steps alone if it is one of steps, so that a resume repeats it."""
+        steps = [plan.steps for plan in self.stages]
+        total = self.recipe.steps or (sum(s for s in steps if s) if all(steps) else None)
+        if total:
+            return min(self.step / total, 1.0)
+        return min(self.seconds / self.recipe.time, 1.0) if self.recipe.time else 0.0
+
     def _redraw(self) -> None:
-        began, redrawn = self.stage_step == 0, False
-        for b in self.objective.blocks:
-            sampler = self.samplers.get(b.name)
-            if sampler is not None and sampler.every and self.step and self.step % sampler.every == 0:
-                points = self.objective.points[b.name]
-                self.objective.points[b.name] = self._ordered(
-                    sampler.redraw(points, b.region, self.generator, self._magnitude(b)))
-                redrawn = True
+        began = self.stage_step == 0
+        self.objective.recording = self.sampler.reads
+        redrawn = self.sampler.update(self.scene, self.step, self._budget())
         if self.preconditioner.update(self.objective, self.step) or began or redrawn:
             self.driver.redrawn()
         self.balance.update(self.objective, self.step, self.driver.first_order, redrawn, began)
-
-    def _magnitude(self, block) -> Callable[[Points], torch.Tensor]:
-        evaluate = self.objective.magnitude(block)
-        return lambda points: evaluate(self._ordered(points))
 
     def finished(self) -> bool:
         """Whether the budget is used up; moves on to the next stage when one is done."""
@@ -268,7 +256,8 @@ class Training:
         found.update({n: abs(parameters[n] - exact) / (abs(exact) or 1.0)
                       for n, exact in self.truth.parameters.items() if n in parameters})
         return Report(self.step, round(self.seconds, 4), self.stages[self.stage].optimizer, loss, losses, found,
-                      parameters, {**self.driver.extras(), **self.balance.extras(self.objective), **self._diagnose()})
+                      parameters, {**self.driver.extras(), **self.sampler.extras(), **self.balance.extras(self.objective),
+                       **self._diagnose()})
 
     def state_dict(self) -> dict:
         """A copy of everything that changes: an exact resume needs no more."""
@@ -279,7 +268,9 @@ class Training:
             "objective": self.objective.state_dict(), "points": points, "driver": self.driver.state_dict(),
             "generator": self.generator.get_state(), "balance": self.balance.state_dict(),
             "preconditioner": self.preconditioner.state_dict(),
-            "weights": {"blocks": self.objective.weights, "points": self.objective.point_weights},
+            "sampler": {**self.sampler.state_dict(), "recorded": self.objective.recorded},
+            "weights": {"blocks": self.objective.weights, "points": self.objective.point_weights,
+                        "shares": self.objective.shares},
         })
 
     def load_state_dict(self, state: Mapping) -> None:
@@ -298,3 +289,6 @@ class Training:
         self.preconditioner.load_state_dict(self.objective, deepcopy(state["preconditioner"]))
         self.objective.weights = dict(state["weights"]["blocks"])
         self.objective.point_weights = dict(state["weights"]["points"])
+        self.objective.shares = dict(state["weights"]["shares"])
+        self.objective.recorded = dict(state["sampler"]["recorded"])
+        self.sampler.load_state_dict(self.scene, deepcopy(state["sampler"]))

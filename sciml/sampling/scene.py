@@ -1,0 +1,98 @@
+"""Scene: what a sampler sees of a run, and where it puts points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Generator, Tensor
+
+from ..points import Points
+from ..problem import Block, Problem
+
+Magnitude = Callable[[Points], Tensor]
+
+
+class View(Protocol):
+    """What a scene needs of an objective."""
+
+    problem: Problem
+    blocks: list[Block]
+    points: dict[str, Points]
+    data: dict[str, Mapping[str, Tensor]]
+    point_weights: dict[str, Tensor]
+    shares: dict[str, Tensor]
+    recorded: dict[str, Tensor]
+    recording: bool
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the parameters."""
+
+    def magnitude(self, block: Block) -> Magnitude:
+        """|r| at any points of a block's region, shape (N,)."""
+
+    def jacobian(self, block: Block, points: Points, data: Mapping[str, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """Residual components (N, K) and their gradients (N, K, P) at any points, without weights."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The conditions whose points are drawn, not given.
+
+    Args:
+        view: The objective.
+        blocks: These conditions.
+        counts: Points asked for, by condition.
+        generator: Of everything random; points live on its device.
+    """
+
+    view: View
+    blocks: tuple[Block, ...]
+    counts: Mapping[str, int]
+    generator: Generator
+
+    def points(self, block: Block) -> Points:
+        """Current points."""
+        return self.view.points[block.name]
+
+    def place(self, block: Block, points: Points, weighted: bool = False) -> None:
+        """Puts new points in place, columns in the order of the problem's coordinates.
+
+        Args:
+            block: Whose.
+            points: Which.
+            weighted: Whether the mean over them takes their quadrature weights, which estimate the measure; else all
+                points count alike.
+        """
+        points = self._ordered(points)
+        self.view.points[block.name] = points
+        self.view.recorded.pop(block.name, None)
+        self.view.shares.pop(block.name, None)
+        if weighted:
+            assert points.weights is not None and not isinstance(block.region, Points)
+            self.view.shares[block.name] = points.weights * (len(points) / block.region.measure)
+
+    def draw(self, block: Block, n: int, rule: str = "uniform") -> Points:
+        """n fresh points of a condition's region."""
+        assert not isinstance(block.region, Points)
+        return self._ordered(block.region.sample(n, generator=self.generator, rule=rule, dtype=self.view.dtype,
+                                                 device=self.generator.device))
+
+    def magnitude(self, block: Block) -> Magnitude:
+        """|r| at points, shape (N,); at the current ones that of the last pass, if training recorded it."""
+        evaluate = self.view.magnitude(block)
+
+        def sizes(points: Points) -> Tensor:
+            recorded = self.view.recorded.get(block.name)
+            if recorded is not None and points is self.points(block) and len(recorded) == len(points):
+                return recorded
+            return evaluate(self._ordered(points))
+
+        return sizes
+
+    def _ordered(self, points: Points) -> Points:
+        names = self.view.problem.coordinates
+        return points if points.names == names else points.reorder(names)
