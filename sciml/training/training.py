@@ -256,8 +256,8 @@ class Training:
         found.update({n: abs(parameters[n] - exact) / (abs(exact) or 1.0)
                       for n, exact in self.truth.parameters.items() if n in parameters})
         return Report(self.step, round(self.seconds, 4), self.stages[self.stage].optimizer, loss, losses, found,
-                       parameters, {**self.driver.extras(), **self.sampler.extras(),
-                                    **self.balance.extras(self.objective), **self._diagnose()})
+                      parameters, {**self.driver.extras(), **self.sampler.extras(),
+                                   **self.balance.extras(self.objective), **self._diagnose()})
 
     def state_dict(self) -> dict:
         """A copy of everything that changes: an exact resume needs no more."""
