@@ -112,7 +112,7 @@ FIRST_ORDER: dict[str, dict[str, Any]] = {
 
 def _first_order(options: Mapping[str, Any]) -> dict[str, Any]:
     return {"constraints": "soft", "sampler": "uniform", "points": 500, "model": dict(width=32, depth=3),
-            "compile": True, "schedule": "cosine", f"{options['optimizer']}.lr": 5e-3, **options}
+            "compile": True, "schedule": "cosine", "report": 10.0, f"{options['optimizer']}.lr": 5e-3, **options}
 
 
 METHODS = tuple(Row(problem, 90, None, label=label, method=name.lower().replace(" ", ""), options=_first_order(options))

@@ -242,6 +242,8 @@ class Objective(nn.Module):
         start = 0
         for block, r in zip(blocks, raw, strict=True):
             found[block.name] = r.square().sum() / self.row_count(block)
+            if self.recording:
+                self.recorded[block.name] = r.norm(dim=1)
             share = adjoint[start:start + r.numel()].view_as(r)
             start += r.numel()
             for points, data, rows in self.pieces(block):

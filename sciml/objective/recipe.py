@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ..balance import BALANCERS, Projection, Surgery, build_balance
-from ..balance.balance import Part
+from ..balance.balance import Part, PointWeights
 from ..balance.build import balancer_names
 from ..errors import ProblemError, check_types, look_up, text_for_number, unknown_name
 from ..fields import NETWORKS, FieldOptions
@@ -187,6 +187,9 @@ def _check_balance(recipe: Recipe) -> None:
         if part.second_order == "frozen" and all(is_second_order(plan.optimizer) for plan in recipe.stages()):
             raise ProblemError(f"balance={name} moves in first-order stages only, and optimizer={recipe.optimizer} has "
                                f"none; begin with one, as in adam:1000,{recipe.stages()[-1].optimizer}")
+        if issubclass(part, PointWeights) and SAMPLERS[recipe.sampler].weighs:
+            raise ProblemError(f"balance={name} weighs points, and so does sampler={recipe.sampler}; name one of the "
+                               "two")
         if getattr(part, "fixed_points", False) and every:
             raise ProblemError(f"balance={name} keeps a weight for every point, and sampler={recipe.sampler} replaces "
                                f"points every {every} steps; set sampler.every=0")

@@ -47,12 +47,14 @@ class Scene:
         blocks: These conditions.
         counts: Points asked for, by condition.
         generator: Of everything random; points live on its device.
+        steps: Of the whole run, where its budget is one of steps.
     """
 
     view: View
     blocks: tuple[Block, ...]
     counts: Mapping[str, int]
     generator: Generator
+    steps: int | None = None
 
     def points(self, block: Block) -> Points:
         """Current points."""
@@ -74,6 +76,11 @@ class Scene:
         if weighted:
             assert points.weights is not None and not isinstance(block.region, Points)
             self.view.shares[block.name] = points.weights * (len(points) / block.region.measure)
+
+    def has_news(self, block: Block) -> bool:
+        """Whether the residuals of the current points are known or must be asked for: False in first-order training
+        if the steps since the last redraw did not compute them, as where an optimizer takes one loss at a time."""
+        return not self.view.recording or block.name in self.view.recorded
 
     def draw(self, block: Block, n: int, rule: str = "uniform") -> Points:
         """n fresh points of a condition's region."""

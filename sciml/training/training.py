@@ -89,7 +89,7 @@ class Training:
         placed = self.preconditioner.start(self.objective, self.ansatz, recipe.points)
         drawn = tuple(b for b in self.objective.blocks if not isinstance(b.region, Points) and b.name not in placed)
         self.scene = Scene(self.objective, drawn, {b.name: point_count(problem, recipe, b) for b in drawn},
-                           self.generator)
+                           self.generator, recipe.steps)
         self.sampler: Sampler = SAMPLERS[recipe.sampler](**sampler_options(recipe))
         self.sampler.check(self.scene)
         self.sampler.begin(self.scene)
@@ -144,7 +144,7 @@ class Training:
 
     def _redraw(self) -> None:
         began = self.stage_step == 0
-        self.objective.recording = self.sampler.reads
+        self.objective.recording = self.sampler.reads and self.driver.first_order
         redrawn = self.sampler.update(self.scene, self.step, self._budget())
         if self.preconditioner.update(self.objective, self.step) or began or redrawn:
             self.driver.redrawn()
