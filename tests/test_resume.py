@@ -57,10 +57,8 @@ RECIPES = {
     "adam, then gauss-newton in pseudo-time": {"optimizer": "adam:8,gauss-newton", "precondition": "pseudo-time",
                                                "pseudo-time.every": 3, "rad.every": 4},
     "adam with r3": {"optimizer": "adam", "sampler": "r3", "constraints": "soft"},
-    "m-config with causal r3 and batches": {"optimizer": "m-config", "sampler": "causal-r3", "constraints": "soft",
-                                            "batch": 20},
-    "adam, then gauss-newton, with causal r3": {"optimizer": "adam:6,gauss-newton", "sampler": "causal-r3",
-                                                "causal-r3.every": 2},
+    "m-config with r3 and batches": {"optimizer": "m-config", "sampler": "r3", "constraints": "soft", "batch": 20},
+    "adam, then gauss-newton, with r3": {"optimizer": "adam:6,gauss-newton", "sampler": "r3", "r3.every": 2},
     "adam with clipped gradients in float32": {"optimizer": "adam", "clip": 0.1, "dtype": "float32"},
 }
 N = 12
