@@ -24,6 +24,7 @@ from torch import Tensor
 
 from ..errors import NonFiniteError, ProblemError, look_up
 from .memory import demand_memory
+from .moves import flat, place
 from .wolfe import Trial, Wolfe, strong_wolfe
 
 # L → (f(L), f′(L)); log and root make the valley of a small sum of squares less flat
@@ -117,7 +118,7 @@ class DenseQuasiNewton(torch.optim.Optimizer):
                 those of the last iteration that was finished.
         """
         self.stuck = False
-        x = torch.cat([p.detach().reshape(-1) for p in self._params])
+        x = flat(self._params)
         memory = self._memory
         try:
             if not self.evaluated:
@@ -128,7 +129,7 @@ class DenseQuasiNewton(torch.optim.Optimizer):
                     if not self._iterate(closure, x):
                         break
         finally:
-            self._place(x)
+            place(self._params, x)
         return torch.tensor(before, dtype=x.dtype)
 
     @property
@@ -142,13 +143,6 @@ class DenseQuasiNewton(torch.optim.Optimizer):
 
     def _count(self) -> int:
         return sum(p.numel() for p in self._params)
-
-    @torch.no_grad()
-    def _place(self, x: Tensor) -> None:
-        start = 0
-        for p in self._params:
-            p.copy_(x[start:start + p.numel()].view_as(p))
-            start += p.numel()
 
     def _evaluate(self, closure, p: Tensor | None, alpha: float) -> tuple[float, Trial]:
         """L, and the transformed objective as a trial, where the parameters are."""
@@ -200,7 +194,7 @@ class DenseQuasiNewton(torch.optim.Optimizer):
         first = 2.02 * drop / slope
 
         def evaluate(alpha: float) -> Trial:
-            self._place(torch.add(x, p, alpha=alpha))
+            place(self._params, torch.add(x, p, alpha=alpha))
             losses[alpha], trial = self._evaluate(closure, p, alpha)
             return trial
 

@@ -12,6 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .moves import flat, place
+
 
 class LBFGS(torch.optim.LBFGS):
     """Limited-memory BFGS, one call of `step` = `max_iter` iterations on fixed points.
@@ -34,16 +36,8 @@ class LBFGS(torch.optim.LBFGS):
         self.stuck = False
         self.restarts = 0
 
-    def _position(self) -> Tensor:
-        return torch.cat([p.detach().reshape(-1) for g in self.param_groups for p in g["params"]]).clone()
-
-    def _place(self, position: Tensor) -> None:
-        with torch.no_grad():
-            start = 0
-            for group in self.param_groups:
-                for p in group["params"]:
-                    p.copy_(position[start:start + p.numel()].view_as(p))
-                    start += p.numel()
+    def _tensors(self) -> list[Tensor]:
+        return [p for group in self.param_groups for p in group["params"]]
 
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]  # torch's says float
         """Up to `max_iter` iterations; sets `stuck` if even steepest descent moves nothing.
@@ -53,11 +47,11 @@ class LBFGS(torch.optim.LBFGS):
         Returns:
             The loss before the step.
         """
-        before = self._position()
+        before = flat(self._tensors())
         self.stuck = False
         for attempt in (1, 2):
             loss = self._iterate(closure, before)
-            if not torch.equal(before, self._position()) or not bool(torch.isfinite(loss)):
+            if not torch.equal(before, flat(self._tensors())) or not bool(torch.isfinite(loss)):
                 return loss
             if attempt == 1:
                 self.forget()
@@ -84,10 +78,10 @@ class LBFGS(torch.optim.LBFGS):
 
         try:
             loss = torch.as_tensor(super().step(guarded))
-            done = bool(torch.isfinite(self._position()).all())
+            done = bool(torch.isfinite(flat(self._tensors())).all())
         finally:
             if not done:
-                self._place(before)
+                place(self._tensors(), before)
                 self.forget()
         return loss
 

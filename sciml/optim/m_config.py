@@ -8,6 +8,7 @@ from torch import Tensor
 from ..balance.balance import GROUPS
 from ..balance.config import FALLBACKS, config
 from ..errors import look_up
+from .moves import split
 from .multiadam import LossGradient, check_adam
 
 
@@ -84,8 +85,6 @@ class MConFIG(torch.optim.Optimizer):
         return direction / ((state["exp_avg_sq"] / (1 - beta2 ** t)).sqrt() + self.eps)
 
     def _move(self, update: Tensor) -> None:
-        start = 0
-        for group in self.param_groups:
-            for p in group["params"]:
-                p.sub_(group["lr"] * update[start:start + p.numel()].view_as(p))
-                start += p.numel()
+        pairs = [(p, group["lr"]) for group in self.param_groups for p in group["params"]]
+        for (p, lr), part in zip(pairs, split(update, [p for p, _ in pairs]), strict=True):
+            p.sub_(lr * part)

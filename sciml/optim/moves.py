@@ -1,4 +1,4 @@
-"""What least-squares methods share: moves of all parameters by one vector, and Gram matrices."""
+"""What optimizers share: all parameters as one vector, moves by one, and Gram matrices."""
 
 from __future__ import annotations
 
@@ -8,15 +8,27 @@ import torch
 from torch import Tensor
 
 
+def flat(params: Sequence[Tensor]) -> Tensor:
+    """θ as one vector, shape (P,), without graph; always a copy."""
+    return torch.cat([p.detach().reshape(-1) for p in params]).clone()
+
+
+def split(x: Tensor, params: Sequence[Tensor]) -> list[Tensor]:
+    """A vector of shape (P,) as views in the shapes of the parameters."""
+    return [part.view_as(p) for part, p in zip(x.split([p.numel() for p in params]), params, strict=True)]
+
+
+@torch.no_grad()
+def place(params: Sequence[Tensor], x: Tensor) -> None:
+    """Sets θ to a vector of shape (P,)."""
+    for p, part in zip(params, split(x, params), strict=True):
+        p.copy_(part)
+
+
 def move(params: Sequence[Tensor], start: Sequence[Tensor], by: Tensor | None) -> None:
     """Sets θ to the start plus a vector of shape (P,), or to the start."""
-    offset = 0
-    for p, origin in zip(params, start, strict=True):
-        if by is None:
-            p.copy_(origin)
-            continue
-        p.copy_(origin + by[offset:offset + p.numel()].view_as(p))
-        offset += p.numel()
+    for p, origin, part in zip(params, start, [None] * len(start) if by is None else split(by, params), strict=True):
+        p.copy_(origin if part is None else origin + part)
 
 
 def gram(J: Tensor, block: int = 384) -> Tensor:

@@ -19,6 +19,7 @@ from torch import Generator, Tensor
 
 from ..errors import NonFiniteError, ProblemError
 from .memory import demand_memory
+from .moves import move, split
 
 Product = Callable[[Tensor], Tensor]
 
@@ -151,12 +152,11 @@ class NystromNewtonCG(torch.optim.Optimizer):
 
     def _hessian_product(self, slopes, v: Tensor) -> Tensor:
         """∇²L v, shape (P,), from the gradient's graph."""
-        outputs, weights, start = [], [], 0
-        for p, slope in zip(self._params, slopes, strict=True):
+        outputs, weights = [], []
+        for slope, part in zip(slopes, split(v, self._params), strict=True):
             if slope is not None and slope.requires_grad:
                 outputs.append(slope)
-                weights.append(v[start:start + p.numel()].view_as(p))
-            start += p.numel()
+                weights.append(part)
         if not outputs:                                    # a loss that is linear in the parameters
             return torch.zeros_like(v)
         return self._flat(torch.autograd.grad(outputs, self._params, weights, retain_graph=True, allow_unused=True))
@@ -168,10 +168,7 @@ class NystromNewtonCG(torch.optim.Optimizer):
         accepted, t = False, 1.0
         try:
             for _ in range(self.halvings):
-                offset = 0
-                for p, origin in zip(self._params, start, strict=True):
-                    p.copy_(origin - t * d[offset:offset + p.numel()].view_as(p))
-                    offset += p.numel()
+                move(self._params, start, -t * d)
                 after = float(loss())
                 if isfinite(after) and after <= before - self.armijo * t * descent and after < before:
                     accepted = True

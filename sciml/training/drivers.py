@@ -26,6 +26,7 @@ from ..fields import head_of
 from ..objective import Objective, Recipe
 from ..objective.recipe import optimizer_options
 from ..optim import build_optimizer, needs
+from ..optim.moves import flat, split
 from .losses import Conflicts, Losses
 
 
@@ -163,12 +164,11 @@ class FirstOrder(Driver):
         losses, G, _ = self.objective.gradients(self.losses.finest())
         if self._reads(len(G)):
             self.demand_finite(losses.sum(), G.norm())
-        self.by_loss, start = G, 0
+        self.by_loss = G
         direction = G.sum(0) if surgery is None else \
             surgery.aggregate(self.losses.merged(G, surgery.groups), self.generator)
-        for p in self.objective.trainable:
-            p.grad = direction[start:start + p.numel()].view_as(p).clone()
-            start += p.numel()
+        for p, part in zip(self.objective.trainable, split(direction, self.objective.trainable), strict=True):
+            p.grad = part.clone()
         return losses.sum()
 
     def _reads(self, count: int) -> bool:
@@ -186,19 +186,16 @@ class FirstOrder(Driver):
         """What `step` returns, after the projection of the update that it makes."""
         if not self.losses.takers:
             return step()
-        before = self._position()
+        before = flat(self.objective.trainable)
         result = step()
         G, projection = self.by_loss, self.balance.projection
         if G is not None:
-            proposed = applied = before - self._position()
+            proposed = applied = before - flat(self.objective.trainable)
             if projection is not None:
                 G = self.losses.merged(G, projection.groups)
                 applied = projection.apply(self.optimizer, self.objective.trainable, before, G)
             self.conflicts.record(proposed, applied, G)
         return result
-
-    def _position(self) -> Tensor:
-        return torch.cat([p.detach().reshape(-1) for p in self.objective.trainable])
 
     def _take_batch(self, batch: int) -> None:
         objective = self.objective

@@ -26,6 +26,7 @@ from ..objective.diagnose import culprit
 from ..objective.diagnostics import diagnose
 from ..objective.recipe import StagePlan, sampler_options
 from ..optim import is_second_order
+from ..optim.moves import flat
 from ..points import Points
 from ..precondition import build_preconditioner
 from ..problem import Problem
@@ -210,7 +211,7 @@ class Training:
         self.step += 1
         self.stage_step += 1
         if self.recipe.diagnose is not None:
-            self._trail.append(torch.nn.utils.parameters_to_vector(self.objective.trainable).detach().clone())
+            self._trail.append(flat(self.objective.trainable))
         return loss
 
     def _diagnose(self) -> dict[str, float]:
