@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ..errors import ProblemError
 from ..points import Points
-from .box import gauss
 from .domain import Domain, check_names, default_space
 from .patch import Drawn
 from .region import Region
+from .unit import gauss, per_axis
 
 
 class Ball(Domain):
@@ -81,17 +82,21 @@ class Ball(Domain):
         )
         return (self.radius**2 - square) / (2 * self.radius)
 
+    @property
+    def gaussian(self):
+        return len(self.names) <= 3
+
     def quadrature(self, n: int, *, dtype=torch.float64, device="cpu") -> Points:
-        """About n points: Gauss in the radius (and in cos of the polar angle) × equal angles.
+        """Gauss in the radius (and in cos of the polar angle) × three times as many equal angles, 3 kᴰ ≤ n or k = 1.
 
         Quasi-random for D ≥ 4.
         """
         D = len(self.names)
-        if D > 3:
+        if not self.gaussian:
             return super().quadrature(n, dtype=dtype, device=device)
         # Angles oscillate over a whole turn where the radius runs over half a line: three times
         # as many points.
-        k = max(1, round((n / 3) ** (1 / D)))
+        k = per_axis(n // 3, D)
         u, w = gauss(k)
         turns = 3 * k
         v = (torch.arange(turns, dtype=torch.float64) + 0.5) / turns
@@ -153,6 +158,23 @@ class Sphere(Region):
         return Drawn(
             U.new_tensor(self.ball.center) + self.ball.radius * n, -n if self.outside else n
         )
+
+    @property
+    def gaussian(self):
+        return len(self.names) <= 3
+
+    def quadrature(self, n: int, *, dtype=torch.float64, device="cpu") -> Points:
+        """n equal angles; in 3-D Gauss in the cosine × twice as many angles, 2 k² ≤ n or k = 1; Sobol for D ≥ 4."""
+        if not self.gaussian:
+            return super().quadrature(n, dtype=dtype, device=device)
+        k = per_axis(n // 2, 2)
+        turns = n if len(self.names) == 2 else 2 * k
+        v = (torch.arange(turns, dtype=torch.float64) + 0.5) / turns
+        u, w = gauss(k)
+        U = v[:, None] if len(self.names) == 2 else torch.cartesian_prod(u, v)
+        W = torch.ones(turns, dtype=torch.float64) if len(self.names) == 2 else w.repeat_interleave(turns)
+        found = replace(self._points(self.chart(U)), weights=self.measure * W / W.sum())
+        return found.to(dtype=dtype, device=device)
 
     def contains(self, X: Tensor) -> Tensor:
         return self.ball.distance(X).abs() <= self.ball.tolerance(X.dtype)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import ProblemError, look_up
-from ..points import Points
 from .domain import Domain, check_names, default_space
 from .levels import conjunction, trim
 from .patch import Drawn
@@ -33,6 +31,8 @@ class Box(Domain):
     Raises:
         ProblemError: No coordinates, or bounds that are not two finite numbers lo < hi.
     """
+
+    affine = True
 
     def __init__(self, **coordinates):
         name = coordinates.pop("name") if isinstance(coordinates.get("name"), str) else None
@@ -75,16 +75,6 @@ class Box(Domain):
         look_up("region", name, {face: face for face in self.pieces})
         return name[:-1] + {"-": "+", "+": "-"}[name[-1]]
 
-    def quadrature(self, n: int, *, dtype=torch.float64, device="cpu") -> Points:
-        """Gauss–Legendre tensor product with about n points, the same number per axis."""
-        k = max(1, round(n ** (1 / len(self.names))))
-        u, w = gauss(k)
-        U = torch.cartesian_prod(*[u] * len(self.names)).reshape(-1, len(self.names))
-        W = torch.cartesian_prod(*[w] * len(self.names)).reshape(U.shape).prod(1)
-        return Points(self.chart(U).X, self.names, self.measure * W).to(
-            dtype=dtype, device=device
-        )
-
     def _make_pieces(self) -> dict[str, Region]:
         return {
             f"{name}{'-+'[upper]}": Face(self, axis, bool(upper))
@@ -118,6 +108,8 @@ class Face(Region):
         outside: The face as seen from outside the box.
         trimmed: Whether the level vanishes on the face only and not on its whole plane.
     """
+
+    affine = True
 
     def __init__(
         self, box: Box, axis: int, upper: bool, outside: bool = False, trimmed: bool = False
@@ -179,12 +171,6 @@ class Face(Region):
 
     def tight(self) -> Region:
         return Face(self.box, self.axis, self.upper, self.outside, trimmed=True)
-
-
-def gauss(k: int) -> tuple[Tensor, Tensor]:
-    """Gauss–Legendre nodes and weights on (0, 1), each of shape (k,); the weights sum to 1."""
-    x, w = np.polynomial.legendre.leggauss(k)
-    return torch.from_numpy((x + 1) / 2), torch.from_numpy(w / 2)
 
 
 def _check_bounds(name: str, pair) -> tuple[float, float]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from ..errors import ProblemError
+from ..points import Points
 from .ball import Ball
 from .box import Box
 from .domain import Domain
@@ -231,6 +233,17 @@ class CombinationPiece(Region):
     def chart(self, U: Tensor) -> Drawn:
         X, n, keep = self.piece.chart(U)
         return Drawn(X, -n if self.outside else n, both(keep, self._on_boundary(X, n)))
+
+    @property
+    def gaussian(self):
+        """Whether nothing of a piece with a Gauss rule is cut away."""
+        return self.piece.gaussian and self.measure == self.chart_measure
+
+    def quadrature(self, n: int, *, dtype=torch.float64, device="cpu") -> Points:
+        if not self.gaussian:
+            return super().quadrature(n, dtype=dtype, device=device)
+        found = self.piece.quadrature(n, dtype=dtype, device=device)
+        return replace(self._points(Drawn(found.X, self.normal(found.X))), weights=found.weights)
 
     def contains(self, X: Tensor) -> Tensor:
         return self.piece.contains(X) & self._on_boundary(X, self.piece.normal(X))

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,7 +27,7 @@ from torch import Tensor
 
 from ..errors import ProblemError, look_up
 from ..points import Points
-from .unit import RULES, fixed_points, grid_points, unit_points
+from .unit import RULES, WHOLE, fixed_points, gauss_points, grid_points, unit_points
 
 CHECK_POINTS = 2**14
 MEASURE_POINTS = 2**18
@@ -72,6 +73,8 @@ class Patch(ABC):
     """Dimension d of the unit cube that `chart` maps."""
     chart_measure: float
     """Measure of the image of the whole unit cube, kept or not."""
+    affine = False
+    """Whether the chart is affine and keeps all points: Gauss's rule in the cube is one here."""
 
     @abstractmethod
     def chart(self, U: Tensor) -> Drawn:
@@ -104,7 +107,7 @@ class Patch(ABC):
         Args:
             n: Number of points, N ≥ 1.
             generator: Source of every random number; the global generator stays untouched.
-            rule: ``"uniform"``, ``"sobol"``, ``"halton"``, ``"lhs"`` or ``"grid"``. A grid
+            rule: ``"uniform"``, ``"sobol"``, ``"halton"``, ``"hammersley"``, ``"lhs"`` or ``"grid"``. A grid
                 lives in the unit cube of the chart (cells of a box, rings of a disk); what is
                 missing to n is filled up with Sobol points.
             dtype: Floating type of the points.
@@ -129,8 +132,21 @@ class Patch(ABC):
             )
         return self._points(drawn)
 
+    @property
+    def gaussian(self) -> bool:
+        """Whether `quadrature` is a Gauss rule, exact for polynomials up to a degree."""
+        return self.affine
+
     def quadrature(self, n: int, *, dtype=torch.float64, device="cpu") -> Points:
-        """About n fixed points whose weights sum to the measure; here Sobol, equal weights."""
+        """Fixed points whose weights sum to the measure, with normals on a region.
+
+        Gauss rules (see `gaussian`) have the largest size of their kind up to n, at least the smallest; other
+        patches get about n Sobol points with equal weights.
+        """
+        if self.affine:
+            nodes, shares = gauss_points(n, self.chart_dim)
+            found = replace(self._points(self.chart(nodes)), weights=self.measure * shares)
+            return found.to(dtype=dtype, device=device)
         m = math.ceil(n * self.chart_measure / self.measure) if self._rejects else n
         U = fixed_points(max(m, 1), self.chart_dim).to(device=device)
         drawn = self.chart(U).kept()
@@ -227,6 +243,8 @@ def _gather(parts: Sequence[Patch], images: list[Tensor], which: Tensor) -> Draw
 def _reject(patch: Patch, n: int, rule: str, generator, dtype, device) -> Drawn:
     """Draw until n points are kept, in a bounded number of rounds."""
     share = max(patch.measure / patch.chart_measure, 1e-12)
+    if rule in WHOLE:
+        return _thinned(patch, n, share, rule, generator, dtype, device)
     found = _grid_kept(patch, n, share, dtype, device) if rule == "grid" else []
     rule = "sobol" if rule == "grid" else rule
     have = sum(d.X.shape[0] for d in found)
@@ -239,7 +257,30 @@ def _reject(patch: Patch, n: int, rule: str, generator, dtype, device) -> Drawn:
         U = unit_points(m, patch.chart_dim, rule, generator, dtype=dtype, device=device)
         found.append(patch.chart(U).kept())
         have += found[-1].X.shape[0]
+    return _joined(patch, found, n)
+
+
+def _thinned(patch: Patch, n: int, share: float, rule: str, generator, dtype, device) -> Drawn:
+    """As many points of a rule that keeps about n; too many lose some at random, too few get uniform ones.
+
+    The prefix of such a set is no set of its kind, so nothing is drawn in excess.
+    """
+    m = min(max(round(n / share), 1), MAX_CANDIDATES)
+    drawn = patch.chart(unit_points(m, patch.chart_dim, rule, generator, dtype=dtype, device=device)).kept()
+    have = drawn.X.shape[0]
     if have < n:
+        return _joined(patch, [drawn, _reject(patch, n - have, "uniform", generator, dtype, device)], n)
+    if have == n:
+        return drawn
+    stay = torch.randperm(have, generator=generator, device=generator.device)[:n].sort().values.to(device)
+    return Drawn(drawn.X[stay], None if drawn.normals is None else drawn.normals[stay])
+
+
+def _joined(patch: Patch, found: list[Drawn], n: int) -> Drawn:
+    """The first n points of several draws."""
+    have = sum(d.X.shape[0] for d in found)
+    if have < n:
+        share = max(patch.measure / patch.chart_measure, 1e-12)
         raise ProblemError(
             f"found only {have} of {n} points of {patch!r} in {MAX_ROUNDS} rounds of "
             f"rejection; it fills about {share:.1e} of the shape it is cut from: describe it "

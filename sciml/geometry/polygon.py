@@ -11,12 +11,12 @@ from torch import Tensor
 
 from ..errors import ProblemError
 from ..points import Points
-from .box import gauss
 from .domain import Domain, check_names, default_space
 from .levels import conjunction, disjunction, trim
 from .patch import Drawn
 from .region import Region
 from .triangulate import Vertex, cross, crossing, ears, hull, signed_area
+from .unit import gauss, per_axis
 
 MAX_TABLE = 2**22
 
@@ -126,10 +126,13 @@ class Polygon(Domain):
             [self._chain_level(part, coords, dual, combine) for part in parts], self.size
         )
 
+    @property
+    def gaussian(self):
+        return True
+
     def quadrature(self, n: int, *, dtype=torch.float64, device="cpu") -> Points:
-        """Collapsed Gauss–Legendre rule with k² points on every triangle, about n in all."""
-        T = len(self.areas)
-        u, w = gauss(max(1, round(math.sqrt(n / T))))
+        """Collapsed Gauss–Legendre rule with k² points on every one of T triangles, T k² ≤ n unless k is 1."""
+        u, w = gauss(per_axis(n // len(self.areas), 2))
         u, v = torch.cartesian_prod(u, u).unbind(1)
         W = torch.cartesian_prod(w, w).prod(1) * 2 * u
         a, b, c = self.triangles[:, None].unbind(2)
@@ -154,6 +157,8 @@ class Edge(Region):
         outside: The edge as seen from outside.
         trimmed: Whether the level vanishes on the edge only and not on its whole line.
     """
+
+    affine = True
 
     def __init__(
         self,

@@ -6,6 +6,7 @@ A disk times a time interval, or a box times a range of parameters.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -14,8 +15,9 @@ from ..errors import ProblemError, look_up
 from ..points import Points
 from .domain import Domain, check_space
 from .levels import conjunction
-from .patch import Drawn, both
+from .patch import Drawn, Patch, both
 from .region import Region
+from .unit import per_axis
 
 
 class Product(Domain):
@@ -82,12 +84,14 @@ class Product(Domain):
         return owner.opposite(name)
 
     def quadrature(self, n: int, *, dtype=torch.float64, device="cpu") -> Points:
-        """Every point of A's rule with every point of B's."""
-        n_a = max(1, round(n ** (len(self.a.names) / len(self.names))))
-        A = self.a.quadrature(n_a, dtype=dtype, device=device)
-        B = self.b.quadrature(max(1, round(n / len(A))), dtype=dtype, device=device)
+        """Every point of A's rule with every point of B's; a Gauss rule if both are."""
+        A, B = _rules(self.a, self.b, n, dtype, device)
         X = torch.cat([A.X.repeat_interleave(len(B), 0), B.X.repeat(len(A), 1)], 1)
-        return Points(X, self.names, torch.outer(A.weights, B.weights).reshape(-1))
+        return Points(X, self.names, _products(A, B))
+
+    @property
+    def gaussian(self):
+        return self.a.gaussian and self.b.gaussian
 
     @property
     def groups(self) -> dict[str, tuple[str, ...]]:
@@ -149,6 +153,17 @@ class ProductRegion(Region):
             both(p.keep, q.keep),
         )
 
+    @property
+    def gaussian(self):
+        return self.piece.gaussian and self.factor.gaussian
+
+    def quadrature(self, n: int, *, dtype=torch.float64, device="cpu") -> Points:
+        """Every point of the piece's rule with every point of the factor's."""
+        P, Q = _rules(self.piece, self.factor, n, dtype, device)
+        X = self._join(P.X.repeat_interleave(len(Q), 0), Q.X.repeat(len(P), 1))
+        found = self._points(Drawn(X, self.normal(X)))
+        return replace(found, weights=_products(P, Q))
+
     def contains(self, X: Tensor) -> Tensor:
         P, Q = self._split(X)
         return self.piece.contains(P) & self.factor.contains(Q)
@@ -174,3 +189,16 @@ class ProductRegion(Region):
         """Columns of the piece and of the factor."""
         k = len(self.piece.names)
         return (X[:, :k], X[:, k:]) if self.first else (X[:, -k:], X[:, :-k])
+
+
+def _rules(a: Patch, b: Patch, n: int, dtype, device) -> tuple[Points, Points]:
+    """Quadratures of two factors with about n points together, as many per dimension in one as in the other."""
+    k = per_axis(n, a.chart_dim + b.chart_dim)
+    A = a.quadrature(max(1, k**a.chart_dim), dtype=dtype, device=device)
+    return A, b.quadrature(max(1, n // len(A)), dtype=dtype, device=device)
+
+
+def _products(A: Points, B: Points) -> Tensor:
+    """Weights of every point of A with every point of B."""
+    assert A.weights is not None and B.weights is not None
+    return torch.outer(A.weights, B.weights).reshape(-1)

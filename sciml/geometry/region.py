@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ProblemError
+from ..points import Points, concatenate
 from .levels import equivalence
 from .patch import Drawn, Patch, both, kept_share, mixture
 
@@ -121,6 +122,16 @@ class Join(Region):
 
     def flipped(self) -> Region:
         return Join([p.flipped() for p in self.pieces], self.label, self.space, self.scale)
+
+    @property
+    def gaussian(self):
+        return all(p.gaussian for p in self.pieces)
+
+    def quadrature(self, n: int, *, dtype=torch.float64, device="cpu") -> Points:
+        """The rules of the pieces together, each with a share of n by its measure."""
+        sizes = [max(1, int(n * p.measure / self.measure)) for p in self.pieces]
+        found = [p.quadrature(m, dtype=dtype, device=device) for p, m in zip(self.pieces, sizes, strict=True)]
+        return concatenate(found)
 
     def tight(self) -> Region:
         return Join([p.tight() for p in self.pieces], self.label, self.space, self.scale)

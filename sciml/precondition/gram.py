@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ProblemError, look_up
-from ..geometry.box import gauss
+from ..geometry.unit import gauss
 from .grid import Axis, axes_of, place
 from .preconditioner import Preconditioner, inside
 from .transform import Transform

@@ -60,12 +60,12 @@ class Integral(Condition):
                 raise ProblemError(f"{where}: {unknown_name('coordinate', n, names)}")
         rest = [n for n in names if n not in over]
         if not rest:
-            return _quadrature(setting, setting.domain, count), 1
+            return smooth_quadrature(setting, setting.domain, count), 1
         inside, outside = _factor(setting.domain, over), _factor(setting.domain, rest)
         if inside is None or outside is None:
             raise ProblemError(f"{where}: the domain in {', '.join(over)} differs from one {', '.join(rest)} to the "
                                "next; integrals over some coordinates need a box or a product of domains")
-        inner = _quadrature(setting, inside, count)
+        inner = smooth_quadrature(setting, inside, count)
         outer = outside.sample(self.groups, generator=torch.Generator().manual_seed(0), rule="sobol")
         Q, M = len(inner), len(outer)
         X = torch.cat([outer.X.repeat_interleave(Q, 0), inner.X.repeat(M, 1)], dim=1)
@@ -88,7 +88,7 @@ def _factor(domain: Domain, names: Sequence[str]) -> Domain | None:
     return Box(**{n: bounds[n] for n in domain.names if n in names})
 
 
-def _quadrature(setting: Setting, domain, count: int) -> Points:
+def smooth_quadrature(setting: Setting, domain: Domain, count: int) -> Points:
     """About `count` nodes; on a box each piece between interfaces has its own, since the integrand is smooth there."""
     pieces = [list(pairwise((low, *setting.breaks.get(n, ()), high)))
               for n, (low, high) in zip(domain.names, domain.bounds, strict=True)]
