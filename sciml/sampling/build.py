@@ -5,8 +5,10 @@ from __future__ import annotations
 from .density import ResidualDensity
 from .r3 import R3, CausalR3
 from .sampler import Sampler
-from .static import Fixed, Grid, Halton, LatinHypercube, Sobol, Uniform
+from .static import Fixed, Gauss, Grid, Halton, Hammersley, LatinHypercube, Sobol, Uniform
+from .stratified import Stratified
 
 SAMPLERS: dict[str, type[Sampler]] = {c.name: c for c in (
-    Uniform, Fixed, Sobol, Halton, LatinHypercube, Grid, ResidualDensity, R3, CausalR3,
+    Uniform, Fixed, Sobol, Halton, Hammersley, LatinHypercube, Grid, Gauss, Stratified,
+    ResidualDensity, R3, CausalR3,
 )}
