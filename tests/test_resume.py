@@ -59,6 +59,15 @@ RECIPES = {
     "adam with r3": {"optimizer": "adam", "sampler": "r3", "constraints": "soft"},
     "m-config with r3 and batches": {"optimizer": "m-config", "sampler": "r3", "constraints": "soft", "batch": 20},
     "adam, then gauss-newton, with r3": {"optimizer": "adam:6,gauss-newton", "sampler": "r3", "r3.every": 2},
+    "adam on gauss points": {"optimizer": "adam", "sampler": "gauss", "constraints": "soft", "batch": 20},
+    "gauss-newton with points that are added at random": {"optimizer": "gauss-newton", "sampler": "rar-d",
+                                                          "rar-d.every": 2, "constraints": "soft"},
+    "l-bfgs with points that are added greedily": {"optimizer": "lbfgs", "lbfgs.max_iter": 3, "sampler": "rar-g",
+                                                   "rar-g.every": 3},
+    "ssbroyden with vrba's density": {"optimizer": "ssbroyden", "ssbroyden.max_iter": 3, "sampler": "vrba-density",
+                                      "vrba-density.every": 3},
+    "adam on the largest residuals": {"optimizer": "adam", "sampler": "l-inf", "l-inf.every": 5},
+    "adam on stratified points": {"optimizer": "adam", "sampler": "stratified", "stratified.every": 3},
     "adam with clipped gradients in float32": {"optimizer": "adam", "clip": 0.1, "dtype": "float32"},
 }
 N = 12

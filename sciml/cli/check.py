@@ -70,7 +70,7 @@ def _sizes(training: Training) -> None:
     """Parameters, rows, memory, and the loss at the start."""
     recipe, objective = training.recipe, training.objective
     P = parameter_count(objective)
-    R = sum(objective.row_count(b) * len(b.components) for b in objective.blocks)
+    R = sum(objective.most_rows(b) * len(b.components) for b in objective.blocks)
     say(f"field       {recipe.model}, {P:,} parameters; recipe {recipe.optimizer}")
     size = torch.finfo(objective.dtype).bits // 8
     stages = {s.optimizer for s in recipe.stages()}

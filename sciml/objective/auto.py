@@ -64,7 +64,7 @@ def resolve_optimizer(recipe: Recipe, objective: Objective) -> Recipe:
     if recipe.optimizer != "auto":
         return recipe
     P = sum(p.numel() for p in objective.trainable)
-    R = sum(objective.row_count(b) * len(b.components) for b in objective.blocks)
+    R = sum(objective.most_rows(b) * len(b.components) for b in objective.blocks)
     optimizer, why = choose(P, R, recipe, free_memory(objective.device) or 4e9)
     log.info("optimizer=auto takes %s: %s", optimizer, why)
     return replace(recipe, optimizer=optimizer)

@@ -54,13 +54,14 @@ class Linearizer:
         """r of shape (R,) and J of shape (R, P) for some parameters (None: all), rows as in `Objective.residual`.
 
         Raises:
-            TrainingError: J is larger than the memory that is left.
+            TrainingError: J, with the points that a sampler will still add, is larger than the memory that is left.
         """
         objective = self.objective
         P = sum(p.numel() for p in (objective.trainable if parameters is None else parameters))
         plain = objective.trained
         R = sum(objective.row_count(b) * len(b.components) for b in plain)
-        demand_jacobian(R, P, objective.dtype, objective.device)
+        most = sum(objective.most_rows(b) * len(b.components) for b in plain)
+        demand_jacobian(most, P, objective.dtype, objective.device)
         r = torch.empty(R, dtype=objective.dtype, device=objective.device)
         J = torch.empty(R, P, dtype=objective.dtype, device=objective.device)
         row = 0

@@ -65,6 +65,7 @@ class Objective(nn.Module):
         self.weights: dict[str, float | Tensor] = {b.name: b.weight for b in blocks}
         self.point_weights: dict[str, Tensor] = {}
         self.shares: dict[str, Tensor] = {}
+        self.ceilings: dict[str, int] = {}
         self.recording = False
         self.recorded: dict[str, Tensor] = {}
         self.transforms: list[Transform] = []
@@ -168,6 +169,10 @@ class Objective(nn.Module):
     def row_count(self, block: Block) -> int:
         """R, rows of one component."""
         return block.groups if block.combine == "integral" else len(self.points[block.name])
+
+    def most_rows(self, block: Block) -> int:
+        """R that it will have at the end, where a sampler adds points."""
+        return max(self.row_count(block), self.ceilings.get(block.name, 0))
 
     def factor(self, block: Block, rows: slice) -> float | Tensor:
         """√(λ ω / R) w for some rows of a block: a number, or shape (rows, 1)."""

@@ -130,6 +130,7 @@ class Recipe:
         for name in given.union(plan.optimizer for plan in self.stages()):
             _check_optimizer(name, optimizer_options(self, name))
         _check_stages(self)
+        _check_growth(self)
         _check_device(self.device)
 
     def stages(self) -> tuple[StagePlan, ...]:
@@ -220,6 +221,13 @@ def _check_stages(recipe: Recipe) -> None:
             name, first = plan.optimizer, recipe.stages()[0].optimizer
             raise ProblemError(f"optimizer={recipe.optimizer!r}: {name} orthogonalises its steps in bfloat16, which "
                                f"undoes what {first} has reached; put it first, as in {name}:1000,{first}")
+
+
+def _check_growth(recipe: Recipe) -> None:
+    """A pass is compiled for one number of points."""
+    if recipe.compile and SAMPLERS[recipe.sampler].grows:
+        raise ProblemError(f"sampler={recipe.sampler} adds points as it goes, and the pass would be compiled anew for "
+                           "every number of them; leave compile out, or take sampler=rad")
 
 
 def _check_precondition(recipe: Recipe) -> None:

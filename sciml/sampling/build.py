@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from .density import ResidualDensity
+from .density import LargestResiduals, ResidualDensity, VariationalDensity
 from .r3 import R3, CausalR3
+from .refinement import GreedyRefinement, RandomRefinement
 from .sampler import Sampler
 from .static import Fixed, Gauss, Grid, Halton, Hammersley, LatinHypercube, Sobol, Uniform
 from .stratified import Stratified
 
 SAMPLERS: dict[str, type[Sampler]] = {c.name: c for c in (
     Uniform, Fixed, Sobol, Halton, Hammersley, LatinHypercube, Grid, Gauss, Stratified,
-    ResidualDensity, R3, CausalR3,
+    ResidualDensity, VariationalDensity, LargestResiduals, GreedyRefinement, RandomRefinement,
+    R3, CausalR3,
 )}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..balance.attention import POTENTIALS, earned
 from .sampler import RegionSampler, draw_without_replacement, finite
 
 
@@ -53,6 +54,75 @@ class ResidualDensity(PoolSampler):
     def redraw(self, points, region, generator, magnitude):
         pool = self.candidates(points, region, generator)
         return pool[draw_without_replacement(power_density(magnitude(pool), self.k, self.c), len(points), generator)]
+
+
+class LargestResiduals(PoolSampler):
+    """L∞: the points of a fresh pool where |r| is largest.
+
+    Args:
+        every: Steps between redraws.
+        pool: Candidates as a multiple of the number of points, at least 5; 50 in the paper.
+
+    Source: Wu, Zhu, Tan, Kartha, Lu (2023), section 3, doi:10.1016/j.cma.2022.115671.
+    """
+
+    name = "l-inf"
+
+    def redraw(self, points, region, generator, magnitude):
+        pool = self.candidates(points, region, generator)
+        return pool[torch.topk(finite(magnitude(pool)), len(points)).indices]
+
+
+class VariationalDensity(PoolSampler):
+    """vRBA's density: points drawn from a fresh pool by a potential Φ of the residual.
+
+        p ∝ φ q / max q + 1 − φ,    q = Φ′(|r| / ε)
+
+    with q as in `balance=vrba`: |r| for the "quadratic" potential, exp((|r| − max |r|) / ε) with ε = c max |r| /
+    ln(t + 2) for the "exponential" one, t counting redraws, |r|^(p − 1) for "lp", sinh(|r| / ε) for "cosh". The loss
+    is the plain mean. "quadratic" is RAD with k = 1 and c = 0.
+
+    Args:
+        every: Steps between redraws.
+        potential: Φ.
+        phi: Share φ in [0, 1] of the residual.
+        c: Of "exponential".
+        p: Of "lp", above 1.
+        pool: Candidates as a multiple of the number of points, at least 5.
+
+    Source: Toscano et al. (2025), arXiv:2509.14198, its quasi-Newton stage. There one pool is kept, whose weights
+        remember a tenth of their last values (γ = 0.1, η = 0.9); here every pool is fresh and remembers nothing.
+    """
+
+    name = "vrba-density"
+
+    def __init__(self, every: int = 10, potential: str = "exponential", phi: float = 1.0, c: float = 1.0,
+                 p: float = 4.0, pool: float = 10.0):
+        super().__init__(every, pool)
+        self.demand(potential in POTENTIALS, "potential", repr(potential), f"one of {', '.join(POTENTIALS)}")
+        self.demand(0 <= phi <= 1, "phi", phi, "in [0, 1]")
+        self.demand(c > 0, "c", c, "positive")
+        self.demand(p > 1, "p", p, "above 1")
+        self.potential, self.phi, self.c, self.p = potential, float(phi), float(c), float(p)
+        self.redraws = 0
+
+    def update(self, scene, step, progress):
+        changed = super().update(scene, step, progress)
+        self.redraws += self.due(step)
+        return changed
+
+    def redraw(self, points, region, generator, magnitude):
+        pool = self.candidates(points, region, generator)
+        q = earned(finite(magnitude(pool)), self.potential, self.redraws, self.c, self.p)
+        density = self.phi * q + 1 - self.phi
+        density = torch.where(density.sum() > 0, density, 1.0)
+        return pool[draw_without_replacement(density, len(points), generator)]
+
+    def state_dict(self):
+        return {"redraws": self.redraws}
+
+    def load_state_dict(self, scene, state):
+        self.redraws = int(state["redraws"])
 
 
 def power_density(sizes: Tensor, k: float, c: float) -> Tensor:

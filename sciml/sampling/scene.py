@@ -24,6 +24,7 @@ class View(Protocol):
     data: dict[str, Mapping[str, Tensor]]
     point_weights: dict[str, Tensor]
     shares: dict[str, Tensor]
+    ceilings: dict[str, int]
     recorded: dict[str, Tensor]
     recording: bool
 
