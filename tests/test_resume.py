@@ -64,6 +64,8 @@ RECIPES = {
                                                           "rar-d.every": 2, "constraints": "soft"},
     "l-bfgs with points that are added greedily": {"optimizer": "lbfgs", "lbfgs.max_iter": 3, "sampler": "rar-g",
                                                    "rar-g.every": 3},
+    "adam with batches by importance": {"optimizer": "adam", "sampler": "importance", "importance.every": 4,
+                                        "constraints": "soft"},
     "ssbroyden with vrba's density": {"optimizer": "ssbroyden", "ssbroyden.max_iter": 3, "sampler": "vrba-density",
                                       "vrba-density.every": 3},
     "adam on the largest residuals": {"optimizer": "adam", "sampler": "l-inf", "l-inf.every": 5},
