@@ -10,7 +10,7 @@ from stage import play, stage
 from sciml import Box, Dirichlet, Disk, Equation, Interval, Problem, ProblemError
 from sciml.objective import make_recipe
 from sciml.sampling import SAMPLERS
-from sciml.sampling.importance import draw_with_replacement, nearest
+from sciml.sampling.importance import by_table, draw_with_replacement, nearest
 from sciml.training import Training
 
 
@@ -67,7 +67,7 @@ def test_probabilities_are_the_losses_of_the_nearest_seeds_above_a_floor():
     assert float(sampler.q["equation"].sum()) == pytest.approx(1, abs=1e-12)
 
 
-def test_nearest_agrees_with_a_tree_however_it_is_cut(monkeypatch):
+def test_the_nearest_seed_is_that_of_a_tree_however_the_table_is_cut(monkeypatch):
     from sciml.sampling import importance
 
     X, S = torch.rand(500, 3, generator=seeded()), torch.rand(40, 3, generator=seeded(1))
@@ -78,12 +78,13 @@ def test_nearest_agrees_with_a_tree_however_it_is_cut(monkeypatch):
     want = torch.from_numpy(cKDTree(scaled(S)).query(scaled(X))[1])
     for table in (40, 1000, 10**6):
         monkeypatch.setattr(importance, "TABLE", table)
-        assert torch.equal(nearest(X, S), want)
+        assert torch.equal(by_table(*(torch.from_numpy(scaled(A)) for A in (X, S))), want)
+    assert torch.equal(nearest(X, S), want)
 
 
 def test_points_are_drawn_with_their_probabilities():
     q = torch.tensor([0.0, 0.1, 0.2, 0.0, 0.7, 0.0])
-    counts = torch.bincount(draw_with_replacement(q, 10**5, seeded()), minlength=6)
+    counts = torch.bincount(draw_with_replacement(q.double().cumsum(0), 10**5, seeded()), minlength=6)
     assert counts[[0, 3, 5]].tolist() == [0, 0, 0]
     for i in (1, 2, 4):
         p = float(q[i])

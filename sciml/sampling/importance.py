@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+from scipy.spatial import cKDTree
 from torch import Generator, Tensor
 
 from ..points import Points
@@ -47,12 +48,13 @@ class Importance(Sampler):
         self.redraw, self.multiple, self.seeds, self.floor = int(redraw), float(set), float(seeds), float(floor)
         self.sets: dict[str, Points] = {}
         self.q: dict[str, Tensor] = {}
+        self._ends: dict[str, Tensor] = {}
 
     def begin(self, scene):
         for block in scene.blocks:
             found = scene.draw(block, max(int(self.multiple * scene.counts[block.name]), 1), "sobol")
-            self.sets[block.name] = found
-            self.q[block.name] = torch.full_like(found.X[:, 0], 1 / len(found))
+            self.sets[block.name] = replace(found, weights=None)
+            self._take(block.name, torch.full_like(found.X[:, 0], 1 / len(found)))
             self._place(scene, block)
 
     def update(self, scene, step, progress):
@@ -61,9 +63,12 @@ class Importance(Sampler):
             return False
         for block in scene.blocks:
             if score:
-                self.q[block.name] = self._scored(scene, block)
+                self._take(block.name, self._scored(scene, block))
             self._place(scene, block)
         return bool(scene.blocks)
+
+    def _take(self, name: str, q: Tensor) -> None:
+        self.q[name], self._ends[name] = q, q.double().cumsum(0)
 
     def _scored(self, scene: Scene, block: Block) -> Tensor:
         """q over a condition's set, shape (N,)."""
@@ -77,7 +82,7 @@ class Importance(Sampler):
     def _place(self, scene: Scene, block: Block) -> None:
         everything, q, n = self.sets[block.name], self.q[block.name], scene.counts[block.name]
         assert not isinstance(block.region, Points)
-        index = draw_with_replacement(q, n, scene.generator)
+        index = draw_with_replacement(self._ends[block.name], n, scene.generator)
         points = everything[index]
         weights = block.region.measure / (n * len(everything)) / q[index]
         scene.place(block, replace(points, weights=weights), weighted=True)
@@ -88,14 +93,14 @@ class Importance(Sampler):
     def load_state_dict(self, scene, state):
         names = scene.view.problem.coordinates
         self.sets = {n: Points(p["X"], names, None, p["normals"]) for n, p in state["sets"].items()}
-        self.q = dict(state["q"])
+        for name, q in state["q"].items():
+            self._take(name, q)
 
 
-def draw_with_replacement(q: Tensor, n: int, generator: Generator) -> Tensor:
-    """Positions of n independent points with probabilities q (N,), shape (n,), for any N."""
-    ends = q.double().cumsum(0)
-    u = torch.rand(n, generator=generator, dtype=torch.float64, device=q.device) * ends[-1]
-    return torch.searchsorted(ends, u, right=True).clamp_max(len(q) - 1)
+def draw_with_replacement(ends: Tensor, n: int, generator: Generator) -> Tensor:
+    """Positions of n independent points, shape (n,), from the sums of their probabilities so far (N,), for any N."""
+    u = torch.rand(n, generator=generator, dtype=ends.dtype, device=ends.device) * ends[-1]
+    return torch.searchsorted(ends, u, right=True).clamp_max(len(ends) - 1)
 
 
 def nearest(X: Tensor, seeds: Tensor) -> Tensor:
@@ -103,5 +108,12 @@ def nearest(X: Tensor, seeds: Tensor) -> Tensor:
     low, high = X.amin(0), X.amax(0)
     scale = (high - low).clamp_min(torch.finfo(X.dtype).tiny)
     X, seeds = (X - low) / scale, (seeds - low) / scale
+    if X.device.type == "cpu":
+        return torch.from_numpy(cKDTree(seeds.numpy()).query(X.numpy())[1])
+    return by_table(X, seeds)
+
+
+def by_table(X: Tensor, seeds: Tensor) -> Tensor:
+    """The position of the nearest of seeds (S, D) to each of points (N, D), shape (N,), by all distances in parts."""
     rows = max(TABLE // len(seeds), 1)
     return torch.cat([torch.cdist(part, seeds).argmin(1) for part in X.split(rows)])

@@ -12,12 +12,14 @@ from ..points import Points, concatenate
 from .density import PoolSampler, power_density
 from .sampler import draw_without_replacement, finite
 
+TABLE = 2**22
+
 
 class Refinement(PoolSampler):
     """Begins with a part of the points and adds some from a fresh pool at a time, until all are there.
 
     `points` of the recipe is the final number. Conditions with fewer points add in proportion, so that all are
-    complete together. A candidate that is a point already, as at the ends of an interval, is never added.
+    complete together. What is a point already, as at the ends of an interval, is never added.
 
     Args:
         every: Steps between additions.
@@ -60,12 +62,8 @@ class Refinement(PoolSampler):
     def grown(self, points: Points, m: int, region, generator: Generator, magnitude) -> Points:
         """The points and m more, fewer where the region has no other candidates."""
         pool = region.sample(int(self.pool * m), generator=generator, dtype=points.X.dtype, device=generator.device)
-        pool = pool.reorder(points.names)
-        pool = pool[unseen(pool.X, points.X)]
-        if len(pool) == 0:
-            return points
-        chosen = self.choose(finite(magnitude(pool)), min(m, len(pool)), generator)
-        both = concatenate([points, pool[chosen]])
+        chosen = pool[self.choose(finite(magnitude(pool)), m, generator)].reorder(points.names)
+        both = concatenate([points, chosen[unseen(chosen.X, points.X)]])
         return Points(both.X, both.names, None, both.normals)
 
     @abstractmethod
@@ -120,7 +118,7 @@ class RandomRefinement(Refinement):
 
 
 def unseen(candidates: Tensor, points: Tensor) -> Tensor:
-    """Mask (M,) of the candidates (M, D) that are neither points (N, D) nor there twice."""
-    both = torch.cat([points, candidates])
-    _, kind, count = torch.unique(both, dim=0, return_inverse=True, return_counts=True)
-    return count[kind[len(points):]] == 1
+    """Mask (M,) of the candidates (M, D) that are no points (N, D), and of equal ones of the first."""
+    old = [(part[:, None] == points).all(2).any(1) for part in candidates.split(max(TABLE // len(points), 1))]
+    twice = [(part[:, None] == candidates).all(2) for part in candidates.split(max(TABLE // len(candidates), 1))]
+    return ~(torch.cat(old) | torch.cat(twice).tril(-1).any(1))
