@@ -306,12 +306,12 @@ def test_the_domain_of_a_density_is_where_predictions_are(runs, name):
     plane = default_cuts(run)[-1]
     inside = inside_of(run, plane.names, plane.extent)
     x, y = np.meshgrid(*cell_centers(plane.extent))
-    near = [np.hypot(x - a, y - b) < r for a, b, r in ((0.4, 0.3, 0.22), (-0.4, -0.4, 0.12))]
+    near = [np.hypot(x - a, y - b) < r for a, b, r in ((0.4, 0.3, 0.2), (-0.4, -0.4, 0.1))]
     if name == "space_time":
         assert inside.all()
     else:
         assert not inside[near[0] | near[1]].any()
-        assert inside.mean() == pytest.approx(1 - np.pi * 0.13 / 4, abs=0.06)
+        assert inside.mean() == pytest.approx(1 - np.pi * 0.13 / 4, abs=0.08)  # spacings of 0.04 at the rims
 
 
 def test_points_that_moved_make_a_gif_with_a_frame_per_moment(tmp_path):

@@ -15,12 +15,11 @@ from sciml.plot.cut import Cut, default_cuts
 from sciml.plot.density import LEAST_POINTS, cell_centers, inside_of, octaves, relative_density
 from sciml.plot.fields import draw_plane, frame, panel_size
 from sciml.plot.run import Arrays, RunData
-from sciml.plot.style import CYCLE, bounds, color_bar, new_figure, plain, set_title, styled
+from sciml.plot.style import CYCLE, SAND, bounds, color_bar, new_figure, plain, set_title, styled
 
 MOST_POINTS = 3000
 DECADES = 4.0  # below max/10⁴ the logarithm of an error shows its zero lines only
 
-SAND = "#f3ead9"  # outside the domain, where grey would read as an error
 # The dark half of a grey map would hide the points, the pale end of a heat map the residuals.
 PALE_GREYS = ListedColormap(matplotlib.colormaps["Greys"](np.linspace(0.0, 0.5, 256)))
 WARM = ListedColormap(matplotlib.colormaps["YlOrRd"](np.linspace(0.0, 0.8, 256)))  # under black points
@@ -147,6 +146,7 @@ def _density_panel(axes: Axes, run: RunData, plane: Cut, condition: str) -> None
     reach = max(1.0, float(np.nanmax(np.abs(powers))))
     across, up = cell_centers(plane.extent)
     frame(axes, plane)
+    axes.set_facecolor(SAND)
     drawn = axes.pcolormesh(
         across, up, powers, norm=Normalize(-reach, reach), cmap="RdBu_r", rasterized=True
     )

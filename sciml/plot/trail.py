@@ -16,7 +16,7 @@ from sciml.plot.cut import Cut, default_cuts
 from sciml.plot.density import LEAST_POINTS, cell_centers, inside_of, octaves, relative_density
 from sciml.plot.fields import frame, panel_size
 from sciml.plot.run import Arrays, RunData, read_run
-from sciml.plot.style import CYCLE, color_bar, new_figure, plain, set_title, styled
+from sciml.plot.style import CYCLE, SAND, color_bar, new_figure, plain, set_title, styled
 
 FILE = "points.h5"
 DPI = 80
@@ -155,6 +155,7 @@ def _dots(axes: Axes, plane: Cut, moment: Moment) -> None:
 
 def _map(axes: Axes, plane: Cut, density: np.ndarray, reach: float, condition: str) -> None:
     axes.clear()
+    axes.set_facecolor(SAND)
     drawn = axes.pcolormesh(
         *cell_centers(plane.extent),
         density,
