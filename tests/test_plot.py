@@ -19,7 +19,9 @@ import sciml.plot as plot
 from sciml.errors import ProblemError
 from sciml.plot.comparison import common_seconds
 from sciml.plot.cut import cut, default_cuts, delaunay
+from sciml.plot.density import cell_centers, inside_of, relative_density
 from sciml.plot.streamlines import uniform
+from sciml.plot.trail import read_trail
 
 FOLDERS = {
     "steady_line": {"solution", "training", "points"},
@@ -237,12 +239,115 @@ def test_losses_that_are_zero_or_infinite_are_gaps(tmp_path):
 
 def test_points_lie_over_the_error_and_carry_their_residual(runs):
     run = plot.read_run(runs["space_time"])
-    over_error, by_residual = (a for a in plot.points_figure(run).axes if a.get_title())
+    over_error, by_residual, density = (a for a in plot.points_figure(run).axes if a.get_title())
     equation, initial = over_error.collections[1:]
     assert np.array_equal(equation.get_offsets()[:, 0], run.points["equation"]["t"])
     assert initial.get_label() == "initial (60)"
     colors = by_residual.collections[0].get_array()
     assert np.allclose(colors, np.log10(run.residual["equation"]))
+    assert density.get_title() == "log₂ density of equation (0: even)"
+
+
+def test_a_residual_of_the_inside_lies_under_its_points(tmp_path):
+    folder = run_folders.space_time(tmp_path)
+    with h5py.File(folder / "solution.h5", "a") as file:
+        x, t = np.meshgrid(file["coordinates/x"], file["coordinates/t"], indexing="ij")
+        file["residual/equation"] = 10.0 ** (2 * x - t)
+    run = plot.read_run(folder)
+    assert np.allclose(run.residual_field["equation"][3, 5], 10.0 ** (2 * x - t)[3, 5])
+    panel = plot.points_figure(run).axes[1]
+    assert panel.get_title() == "log₁₀ |residual| under the points"
+    mesh, points = panel.collections
+    assert np.allclose(np.asarray(mesh.get_array()).reshape(61, 41), (2 * x - t))
+    assert np.array_equal(points.get_offsets()[:, 1], run.points["equation"]["x"])
+
+
+def test_few_points_have_no_density(tmp_path):
+    folder = run_folders.space_time(tmp_path)
+    with h5py.File(folder / "solution.h5", "a") as file:
+        del file["points/equation"]
+    assert len(titles(plot.points_figure(plot.read_run(folder)))) == 1
+
+
+SQUARE = ((0.0, 2.0), (0.0, 1.0))
+
+
+def test_evenly_spread_points_have_density_one_up_to_the_boundary():
+    grid = (np.arange(192) + 0.5) / 192  # four in a cell
+    x, y = (a.ravel() for a in np.meshgrid(2 * grid, grid))
+    density = relative_density(x, y, SQUARE, np.ones((96, 96), bool))
+    assert np.abs(density - 1).max() < 1e-12
+
+
+def test_points_three_times_as_many_on_one_side_are_one_and_a_half_and_half_as_dense():
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.uniform(0, 1, 30_000), rng.uniform(1, 2, 10_000)])
+    density = relative_density(x, rng.uniform(0, 1, 40_000), SQUARE, np.ones((96, 96), bool))
+    # 4σ of the mean over a third of the sides: √(1/13000).
+    assert density[:, :32].mean() == pytest.approx(1.5, rel=0.035)
+    assert density[:, -32:].mean() == pytest.approx(0.5, rel=0.06)
+
+
+def test_a_hole_has_no_density_and_does_not_dilute_its_rim():
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(0, 2, 80_000), rng.uniform(0, 1, 80_000)
+    across, up = np.meshgrid(*cell_centers(SQUARE))
+    hole = np.hypot(across - 1, up - 0.5) < 0.3
+    outside = np.hypot(x - 1, y - 0.5) > 0.3
+    density = relative_density(x[outside], y[outside], SQUARE, ~hole)
+    assert np.isnan(density[hole]).all()
+    rim = ~hole & (np.hypot(across - 1, up - 0.5) < 0.33)
+    assert np.nanmean(density[rim]) == pytest.approx(1.0, abs=0.1)  # cells that the circle cuts
+
+
+@pytest.mark.parametrize("name", ["holes", "space_time"])
+def test_the_domain_of_a_density_is_where_predictions_are(runs, name):
+    run = plot.read_run(runs[name])
+    plane = default_cuts(run)[-1]
+    inside = inside_of(run, plane.names, plane.extent)
+    x, y = np.meshgrid(*cell_centers(plane.extent))
+    near = [np.hypot(x - a, y - b) < r for a, b, r in ((0.4, 0.3, 0.2), (-0.4, -0.4, 0.1))]
+    if name == "space_time":
+        assert inside.all()
+    else:
+        assert not inside[near[0] | near[1]].any()
+        assert inside.mean() == pytest.approx(1 - np.pi * 0.13 / 4, abs=0.08)  # spacings of 0.04 at the rims
+
+
+def test_points_that_moved_make_a_gif_with_a_frame_per_moment(tmp_path):
+    folder = run_folders.space_time(tmp_path)
+    rng = np.random.default_rng(0)
+    with h5py.File(folder / "points.h5", "w") as file:
+        for i in range(3):
+            file[f"{i:04d}/equation/x"] = rng.uniform(-1, 1 - 0.4 * i, 300)
+            file[f"{i:04d}/equation/t"] = rng.uniform(0, 1, 300)
+            file[f"{i:04d}"].attrs.update(step=10 * i, seconds=0.5 * i)
+    assert [m.step for m in read_trail(folder, ("x", "t"))] == [0, 10, 20]
+    path = plot.animate_points(folder)
+    with Image.open(path) as image:
+        assert path == folder / "figures" / "points.gif" and image.n_frames == 3
+
+
+def test_points_at_rest_or_over_a_line_make_no_gif_and_a_file_cut_short_is_named(runs, tmp_path):
+    assert plot.animate_points(runs["space_time"]) is None
+    assert plot.animate_points(runs["steady_line"]) is None
+    folder = run_folders.space_time(tmp_path)
+    (folder / "points.h5").write_bytes(b"half")
+    with pytest.raises(ProblemError, match="points.h5' is cut short"):
+        plot.animate_points(folder)
+
+
+def test_training_shows_the_share_of_points_kept_and_their_number_where_it_grows(tmp_path):
+    folder = run_folders.steady_line(tmp_path)
+    lines = [dict(seconds=i, loss=1.0, losses={"a": 1.0, "b": 1.0}, errors={}, **{
+        "kept a": 0.4 + 0.1 * i, "points a": 10 * (1 + i)}) for i in range(3)]
+    del lines[1]["points a"]  # numbers are written when they change
+    (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    _, kept, numbers = plot.training_figure(plot.read_run(folder)).axes
+    assert kept.get_title() == "share of points kept" and kept.get_ylim() == (0, 1)
+    assert np.allclose(kept.lines[0].get_ydata(), [0.4, 0.5, 0.6])
+    assert numbers.get_title() == "number of points"
+    assert np.array_equal(numbers.lines[0].get_xydata(), [[0, 10], [2, 30]])
 
 
 def test_streamlines_need_two_velocities_over_a_plane_grid(runs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -69,6 +70,18 @@ def test_a_saved_solution_loads_with_the_same_predictions(solution, tmp_path):
     loaded.save(tmp_path / "again")
     again = sciml.Solution.load(tmp_path / "again")
     assert np.array_equal(again.predict(X)["u"], solution.predict(X)["u"])
+
+
+def test_a_run_folder_holds_the_residual_of_the_inside_where_the_prediction_is(solution, tmp_path):
+    solution.save(tmp_path)
+    with h5py.File(tmp_path / "solution.h5") as file:
+        found, x, t = file["residual/heat"][:], file["coordinates/x"][:], file["coordinates/t"][:]
+    h = 1e-4
+    i, j = [20, 50, 70], [30, 60, 90]                     # nodes inside, by central differences of the prediction
+    u = lambda dx, dt: solution(x=x[i] + dx, t=t[j] + dt)["u"]
+    want = (u(0, h) - u(0, -h)) / (2 * h) - 0.1 * (u(h, 0) - 2 * u(0, 0) + u(-h, 0)) / h**2
+    assert found.shape == (len(x), len(t))
+    assert found[i, j] == pytest.approx(abs(want), abs=1e-5)     # h² u_xxxx / 12 and rounding 1e-16 / h²
 
 
 def test_a_saved_solution_can_be_trained_on(solution, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""The tables of the README: problems with their recipes, methods on one problem, the race, step times, spectra.
+"""The tables: problems with their recipes, methods on one problem, samplers, the race, step times, spectra.
 
 Results are kept row by row in a folder, so that a suite can be interrupted, continued (rows found there are kept) and
 written into the README between its markers. The last iterate counts; medians and ranges are over seeds.
@@ -11,7 +11,7 @@ import logging
 import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,41 +21,11 @@ import torch
 from ..errors import ProblemError, look_up
 from ..problem import load_problem
 from ..training import solve
-from . import preconditioning, race, steptime
+from . import preconditioning, race, sampling, steptime
 from .contests import CONTESTS
+from .row import Row
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the accuracy table.
-
-    Args:
-        problem: Name of the problem file.
-        time: Seconds of training.
-        target: What the median is meant to reach; None: no target is set.
-        measure: "field": mean relative L2 of the unknowns in `unknowns` (all if empty); "parameters": largest relative
-            error of the unknown parameters.
-        unknowns: Which unknowns count.
-        label: Text of the row.
-        options: Of `solve`, over those of the problem file.
-        method: With `options`, a name for them.
-    """
-
-    problem: str
-    time: float
-    target: float | None
-    measure: str = "field"
-    unknowns: tuple[str, ...] = ()
-    label: str = ""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    method: str = ""
-
-    @property
-    def key(self) -> str:
-        """File name of the row's results."""
-        return f"{self.problem}-{self.method + '-' if self.method else ''}{self.time:g}s"
 
 
 QUICK = (
@@ -120,33 +90,40 @@ METHODS = tuple(Row(problem, 90, None, label=label, method=name.lower().replace(
                                        ("poisson_scale", "four holes, L = 8"))
                 for name, options in FIRST_ORDER.items())
 SUITES: dict[str, tuple[Row, ...]] = {"quick": QUICK, "full": QUICK + MORE, "ladder": LADDER, "methods": METHODS,
-                                      "preconditioned": PRECONDITIONED,
+                                      "preconditioned": PRECONDITIONED, "sampling": sampling.ROWS,
                                       "race": (), "steptime": (), "preconditioning": ()}
 
 
 def run_suite(name: str, *, only: Sequence[str] | None = None, seeds: int | None = None, device: str = "cpu",
-              out: Path = Path("runs/bench"), write: Path | None = None) -> Iterator[str]:
+              out: Path = Path("runs/bench"), write: Path | None = None, time: float | None = None) -> Iterator[str]:
     """Runs a suite's missing rows and writes the tables; yields a line for each row, then the tables.
 
     Args:
         name: One of `SUITES`.
-        only: Problems to run; "steptime" is the step-time table.
+        only: Problems to run, or methods of some; "steptime" is the step-time table, "cost" that of samplers.
         seeds: Runs per row.
         out: Folder of results.
         write: File whose tables are replaced between `<!-- bench:accuracy -->`-like markers.
+        time: Seconds of every row, in place of its own.
     """
     rows = look_up("suite", name, SUITES)
+    rows = rows if time is None else tuple(replace(row, time=time) for row in rows)
     known = dict.fromkeys([r.problem for r in rows] or CONTESTS) if name != "steptime" else {}
-    for problem in set(only or ()) - {"steptime"}:
+    known |= dict.fromkeys(row.method for row in rows if name == "sampling")
+    for problem in set(only or ()) - {"steptime", "cost"}:
         look_up("row", problem, known)
     wanted = list(only or known)
     out.mkdir(parents=True, exist_ok=True)
     for row in rows:
-        if row.problem in wanted:
+        if row.problem in wanted or row.method in wanted:
             for seed in range(seeds or 3):
                 yield from _run(row, seed, device, out)
     tables = {}
-    if name == "preconditioning":
+    if name == "sampling":
+        if only is None or "cost" in only:
+            yield from _sampler_cost(device, out)
+        tables = {**sampling.tables(rows, device, out), "sampling-cost": _cost_table(device, out)}
+    elif name == "preconditioning":
         tables[name] = preconditioning.markdown(preconditioning.measure())
     elif name == "race":
         for problem in wanted:
@@ -190,7 +167,7 @@ def _run(row: Row, seed: int, device: str, out: Path) -> Iterator[str]:
     _keep(path, {"error": error, "seconds": solution.seconds, "steps": solution.steps, "status": solution.status,
                  "null": result["null_score"], "parameters": result["parameters"], "dtype": result["dtype"],
                  "optimizer": solution.config["optimizer"], "machine": machine()})
-    yield f"{row.problem} seed {seed}: {error:.2e} in {solution.seconds:.0f} s"
+    yield f"{row.problem}{' ' + row.method if row.method else ''} seed {seed}: {error:.2e} in {solution.seconds:.0f} s"
 
 
 def accuracy_table(rows: Sequence[Row], device: str, out: Path) -> str:
@@ -198,8 +175,7 @@ def accuracy_table(rows: Sequence[Row], device: str, out: Path) -> str:
     lines = ["| problem | seconds | median error | smallest – largest | target | steps | parameters | seeds |",
              "|---|---|---|---|---|---|---|---|"]
     for row in rows:
-        files = sorted(out.glob(f"{row.key}-{device}-seed*.json"))
-        found = [json.loads(f.read_text()) for f in files]
+        found = row.results(device, out)
         if not found:
             continue
         errors = [f["error"] for f in found]
@@ -220,7 +196,7 @@ def methods_table(device: str, out: Path) -> str:
         cells = []
         for problem in problems:
             row = next(r for r in METHODS if r.problem == problem and r.method == name.lower().replace(" ", ""))
-            errors = [json.loads(f.read_text())["error"] for f in sorted(out.glob(f"{row.key}-{device}-seed*.json"))]
+            errors = [f["error"] for f in row.results(device, out)]
             if not errors:
                 cells.append("–")
                 continue
@@ -244,6 +220,19 @@ def _race_table(out: Path) -> str:
     found = {p: [json.loads(f.read_text())["results"] for f in sorted(out.glob(f"race-{p}-seed*.json"))]
              for p in CONTESTS}
     return race.markdown({p: runs for p, runs in found.items() if runs})
+
+
+def _sampler_cost(device: str, out: Path) -> Iterator[str]:
+    path = out / f"sampling-cost-{device}.json"
+    if not path.exists():
+        found = sampling.cost(device=device)
+        _keep(path, {"rows": found, "machine": machine()})
+        yield "cost: " + ", ".join(f"{r['sampler']} {r['ratio']:.2f}" for r in found)
+
+
+def _cost_table(device: str, out: Path) -> str:
+    path = out / f"sampling-cost-{device}.json"
+    return sampling.cost_markdown(json.loads(path.read_text())["rows"]) if path.exists() else ""
 
 
 def _steptime_table(device: str, out: Path) -> str:

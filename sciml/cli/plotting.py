@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..plot import animate, export_vtu, plot_run
+from ..plot import animate, animate_points, export_vtu, plot_run, read_run
 from .show import say, working
 
 HELP = "redraw figures of a run, animate it, export it to VTU"
@@ -17,7 +17,8 @@ HELP = "redraw figures of a run, animate it, export it to VTU"
 def add_arguments(parser) -> None:
     """Arguments of `sciml plot`."""
     parser.add_argument("run_folder", metavar="RUN", help="run folder")
-    parser.add_argument("--animate", action="store_true", help="write an animated GIF over time")
+    parser.add_argument("--animate", action="store_true",
+                        help="write animated GIFs: over time, and of points over training")
     parser.add_argument("--vtu", metavar="FILE", help="write prediction, reference and error as VTU")
 
 
@@ -28,7 +29,11 @@ def run(arguments) -> int:
         made = list(plot_run(folder))
     if arguments.animate:
         with working("drawing the frames of the animation"):
-            made.append(animate(folder))
+            moved = animate_points(folder)
+            data = read_run(folder)
+            if moved is None or (data.has_time and data.space):
+                made.append(animate(folder))          # without time, and points at rest: it says why there is none
+            made += [moved] if moved is not None else []
     if arguments.vtu:
         made.append(export_vtu(folder, Path(arguments.vtu)))
     for path in made:

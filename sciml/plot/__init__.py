@@ -1,10 +1,10 @@
 """Figures of a run, drawn from its folder alone.
 
 `plot_run` writes every figure that applies into ``<run>/figures``; `animate` makes a GIF over
-time, `export_vtu` a file for ParaView, and `plot_comparison` sets several runs against each
-other. The functions that end in `_figure` return a `matplotlib.figure.Figure`, or None where
-the figure does not apply. Neither the model nor torch is needed, and matplotlib's global state
-is left alone.
+time and `animate_points` one over training, `export_vtu` a file for ParaView, and
+`plot_comparison` sets several runs against each other. The functions that end in `_figure`
+return a `matplotlib.figure.Figure`, or None where the figure does not apply. Neither the model
+nor torch is needed, and matplotlib's global state is left alone.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from sciml.plot.points import points_figure
 from sciml.plot.run import RunData, read_run
 from sciml.plot.streamlines import streamlines_figure
 from sciml.plot.style import save
+from sciml.plot.trail import animate_points
 from sciml.plot.training import training_figure
 from sciml.plot.vtu import export_vtu
 
 __all__ = [
     "RunData",
     "animate",
+    "animate_points",
     "comparison_figure",
     "diagnostics_figure",
     "export_vtu",

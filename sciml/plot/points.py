@@ -1,7 +1,9 @@
 """Where the run looked: the last collocation points over the error they should have driven
-down."""
+down and over the residual that drew them, and how densely they lie."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import matplotlib
 import numpy as np
@@ -10,27 +12,29 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 
 from sciml.plot.cut import Cut, default_cuts
+from sciml.plot.density import LEAST_POINTS, cell_centers, inside_of, octaves, relative_density
 from sciml.plot.fields import draw_plane, frame, panel_size
 from sciml.plot.run import Arrays, RunData
-from sciml.plot.style import CYCLE, bounds, color_bar, new_figure, plain, set_title, styled
+from sciml.plot.style import CYCLE, SAND, bounds, color_bar, new_figure, plain, set_title, styled
 
 MOST_POINTS = 3000
 DECADES = 4.0  # below max/10⁴ the logarithm of an error shows its zero lines only
 
-SAND = "#f3ead9"  # outside the domain, where grey would read as an error
 # The dark half of a grey map would hide the points, the pale end of a heat map the residuals.
 PALE_GREYS = ListedColormap(matplotlib.colormaps["Greys"](np.linspace(0.0, 0.5, 256)))
+WARM = ListedColormap(matplotlib.colormaps["YlOrRd"](np.linspace(0.0, 0.8, 256)))  # under black points
 HEAT = ListedColormap(matplotlib.colormaps["inferno_r"](np.linspace(0.18, 0.95, 256)))
 
 
 @styled
 def points_figure(run: RunData) -> Figure | None:
-    """Collocation points per condition over log₁₀ of the relative error, and coloured by log₁₀
-    |residual|.
+    """Collocation points per condition over log₁₀ of the relative error; over log₁₀ of the
+    residual, and coloured by it; and, of the condition with most of them, how densely they lie.
 
-    The error of several unknowns is the root of the sum of their squares, each divided by the
-    root mean square of its reference. Points are projected on the plane of the figure from
-    every other coordinate.
+    The residual is |r| of all equations of the inside together. Densities are relative to
+    evenly spread points, in contours of factors of two. The error of several unknowns is the
+    root of the sum of their squares, each divided by the root mean square of its reference.
+    Points are projected on the plane of the figure from every other coordinate.
 
     Returns:
         The figure; None for a run that stored no points.
@@ -73,7 +77,8 @@ def _log_limits(values: np.ndarray) -> Normalize:
 
 
 def _over_plane(run: RunData, plane: Cut) -> Figure:
-    count = 1 + bool(run.residual)
+    crowd = _crowd(run)
+    count = 1 + bool(run.residual) + (crowd is not None)
     width, height = panel_size(plane, 4.4)
     stacked = width > 6
     size = (width, count * height) if stacked else (count * width, height)
@@ -92,11 +97,63 @@ def _over_plane(run: RunData, plane: Cut) -> Figure:
         panels[0].set_title("collocation points over log₁₀ relative error")
     handles = _dots(panels[0], run.points, plane.names)
     if run.residual:
-        frame(panels[1], plane)
-        _residual_dots(panels[1], run, plane.names)
-        panels[1].set_title("log₁₀ |residual| at the points")
+        _residual_panel(panels[1], run, plane)
+    if crowd is not None:
+        _density_panel(panels[-1], run, plane, crowd)
     figure.legend(handles=handles, loc="outside lower center", ncols=3, markerscale=2)
     return figure
+
+
+def _crowd(run: RunData) -> str | None:
+    """The condition with the most points; None if there are too few for a density."""
+    sizes = {condition: next(iter(c.values())).size for condition, c in run.points.items()}
+    most = max(sizes, key=lambda n: sizes[n])
+    return most if sizes[most] >= LEAST_POINTS else None
+
+
+def _residual_panel(axes: Axes, run: RunData, plane: Cut) -> None:
+    """The residual of the inside as a colour map under its points, that of other conditions as
+    the colour of theirs; all as colours of points where no field was stored."""
+    if not run.residual_field:
+        frame(axes, plane)
+        norm = _log_limits(np.concatenate([_log(r) for r in run.residual.values()]))
+        color_bar(axes, _residual_dots(axes, run, plane.names, norm))
+        axes.set_title("log₁₀ |residual| at the points")
+        return
+    field = np.sqrt(sum(r**2 for r in run.residual_field.values()))
+    cut = default_cuts(replace(run, prediction={"r": field}, reference={}))[-1]
+    values = _log(cut.prediction["r"])
+    norm = _log_limits(values)
+    color_bar(axes, draw_plane(axes, cut, values, norm, WARM))
+    for condition in run.residual_field:
+        if condition in run.points:
+            columns, _ = _thin(run.points[condition])
+            x, y = (columns[n] for n in plane.names)
+            axes.scatter(x, y, s=2.5, color="black", linewidths=0)
+    rest = {c: r for c, r in run.residual.items() if c not in run.residual_field}
+    if rest:
+        _residual_dots(axes, replace(run, residual=rest), plane.names, norm, WARM, 0.4)
+    axes.set_title("log₁₀ |residual| under the points")
+
+
+def _density_panel(axes: Axes, run: RunData, plane: Cut, condition: str) -> None:
+    """Density of a condition's points as a colour map in factors of two."""
+    columns = run.points[condition]
+    x, y = (columns[n] for n in plane.names)
+    inside = inside_of(run, plane.names, plane.extent)
+    density = relative_density(x, y, plane.extent, inside)
+    powers = octaves(density)
+    reach = max(1.0, float(np.nanmax(np.abs(powers))))
+    across, up = cell_centers(plane.extent)
+    frame(axes, plane)
+    axes.set_facecolor(SAND)
+    drawn = axes.pcolormesh(
+        across, up, powers, norm=Normalize(-reach, reach), cmap="RdBu_r", rasterized=True
+    )
+    levels = np.arange(-np.floor(reach), np.floor(reach) + 1)
+    axes.contour(across, up, powers, levels=levels, colors="0.25", linewidths=0.6)
+    color_bar(axes, drawn)
+    axes.set_title(plain(f"log₂ density of {condition} (0: even)"))
 
 
 def _thin(
@@ -131,8 +188,15 @@ def _dots(axes: Axes, points: dict[str, Arrays], names: tuple[str, ...]) -> list
     return handles
 
 
-def _residual_dots(axes: Axes, run: RunData, names: tuple[str, ...]) -> None:
-    norm = _log_limits(np.concatenate([_log(r) for r in run.residual.values()]))
+def _residual_dots(
+    axes: Axes,
+    run: RunData,
+    names: tuple[str, ...],
+    norm: Normalize,
+    colors: ListedColormap = HEAT,
+    rim: float = 0.0,
+):
+    """Points in the colour of their residual; what was drawn last."""
     drawn = None
     for condition, residual in run.residual.items():
         columns, kept = _thin(run.points[condition], residual)
@@ -142,13 +206,14 @@ def _residual_dots(axes: Axes, run: RunData, names: tuple[str, ...]) -> None:
             columns[names[1]],
             c=_log(kept),
             norm=norm,
-            cmap=HEAT,
+            cmap=colors,
             s=float(np.clip(4000 / residual.size, 4, 14)),
-            linewidths=0,
+            linewidths=rim,
+            edgecolors="0.2",
             clip_on=False,
             zorder=2 + 1 / residual.size,
         )
-    color_bar(axes, drawn)
+    return drawn
 
 
 def _over_line(run: RunData, line: Cut) -> Figure:

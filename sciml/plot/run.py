@@ -9,7 +9,7 @@ the history, `result.json` the summary. A run that was killed leaves its last li
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import h5py
@@ -37,6 +37,7 @@ class RunData:
         reference: The same for the unknowns that have a reference.
         points: Condition to its last collocation points, a column (N,) per coordinate.
         residual: Condition to |r| (N,) at these points, where it was stored.
+        residual_field: Condition of the inside to |r| where the prediction is, where it was stored.
         history: The lines of `metrics.jsonl`, oldest first.
         result: The content of `result.json`, empty if there is none.
     """
@@ -54,6 +55,7 @@ class RunData:
     residual: Arrays
     history: tuple[dict, ...]
     result: dict
+    residual_field: Arrays = field(default_factory=dict)
 
     @property
     def varying(self) -> tuple[str, ...]:
@@ -218,7 +220,7 @@ def _read_solution(file: h5py.File, path: Path) -> dict:
     coordinates = {n: coordinates[n] for n in order}
     values = {
         kind: _group(file, kind, path, needed=kind == "prediction")
-        for kind in ("prediction", "reference")
+        for kind in ("prediction", "reference", "residual")
     }
     shape = (
         tuple(coordinates[n].size for n in order)
@@ -245,6 +247,7 @@ def _read_solution(file: h5py.File, path: Path) -> dict:
         reference=reference,
         points=points,
         residual=residual,
+        residual_field={n: np.abs(r) for n, r in values["residual"].items()},
     )
 
 

@@ -57,6 +57,7 @@ STYLE: dict[Any, Any] = {
     "text.usetex": False,
 }
 
+SAND = "#f3ead9"  # outside the domain, where grey would read as an error
 # Used as a decorator: the style holds while the function runs, and the user's comes back.
 styled = matplotlib.rc_context(STYLE)
 

@@ -1,4 +1,4 @@
-"""How the run got there: losses, errors, weights and unknown parameters over seconds."""
+"""How the run got there: losses, errors, weights, points and unknown parameters over seconds."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from sciml.plot.style import CYCLE, DASHES, new_figure, plain, set_title, styled
 MOST_NAMED_STAGES = 5
 MOST_PARAMETER_PANELS = 3
 BLOCK, POINT = "weight ", "point weight "  # begin the names of weights in the reports
+KEPT, NUMBER = "kept ", "points "  # begin those of the share of points kept and their number
+MANY_KEPT = 0.9  # above, points hardly move any more
 
 
 @styled
 def training_figure(run: RunData) -> Figure | None:
-    """Loss per condition, relative L2 error per unknown, weights that vary, unknown parameters;
-    None for a run without history.
+    """Loss per condition, relative L2 error per unknown, weights that vary, the share of points
+    that the sampler keeps and their number where it varies, unknown parameters; None for a run
+    without history.
 
     The dashed line of an unknown's colour is the error of its best constant: an error above it
     has learnt nothing. Weights of points are a mean within its range. Thin vertical lines mark
@@ -31,7 +34,8 @@ def training_figure(run: RunData) -> Figure | None:
     apart = len(parameters) <= MOST_PARAMETER_PANELS
     groups = [{n: v} for n, v in parameters.items()] if apart else [parameters]
     weights = varying_weights(run.history)
-    count = 1 + bool(errors) + bool(weights) + len(groups)
+    kept, numbers = prefixed(run.history, KEPT), varying(prefixed(run.history, NUMBER))
+    count = 1 + bool(errors) + bool(weights) + bool(kept) + bool(numbers) + len(groups)
     figure = new_figure(4.5 * count if count > 1 else 6.0, 4.2)
     panels = iter(figure.subplots(1, count, squeeze=False).ravel())
     _losses(next(panels), run, seconds)
@@ -39,6 +43,16 @@ def training_figure(run: RunData) -> Figure | None:
         _errors(next(panels), run, seconds, errors)
     if weights:
         _weights(next(panels), run, seconds, weights)
+    if kept:
+        axes = next(panels)
+        _per_condition(axes, run, seconds, kept)
+        axes.axhline(MANY_KEPT, color="0.45", linestyle="--", linewidth=1.0)
+        axes.set(ylim=(0, 1), title="share of points kept")
+    if numbers:
+        axes = next(panels)
+        _per_condition(axes, run, seconds, numbers)
+        axes.set(title="number of points")
+        axes.set_ylim(bottom=0)
     for group in groups:
         _parameters(next(panels), seconds, group)
     for i, axes in enumerate(figure.axes):
@@ -77,8 +91,19 @@ def varying_weights(history: tuple[dict, ...]) -> dict[str, np.ndarray]:
             condition = n.removeprefix(f"mean {POINT}")
             triple = [read(f"{what} {POINT}{condition}") for what in ("min", "mean", "max")]
             found[f"points of {condition}"] = np.stack(triple, axis=1)
-    moved = [len(np.unique(v[np.isfinite(v)])) > 1 for v in found.values()]
-    return found if any(moved) else {}
+    return varying(found)
+
+
+def prefixed(history: tuple[dict, ...], prefix: str) -> dict[str, np.ndarray]:
+    """Condition to values (N,) of the entries ``prefix + condition`` of the lines; NaN in lines without."""
+    names = dict.fromkeys(k for line in history for k in line if k.startswith(prefix))
+    return {n.removeprefix(prefix): np.array([number(line.get(n)) for line in history]) for n in names}
+
+
+def varying(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """All of them if any takes more than one finite value, else none."""
+    moved = [len(np.unique(v[np.isfinite(v)])) > 1 for v in values.values()]
+    return values if any(moved) else {}
 
 
 def number(value) -> float:
@@ -146,6 +171,24 @@ def _weights(
             axes.fill_between(seconds, low, high, color=color, alpha=0.15, linewidth=0)
         axes.plot(seconds, positive(values), color=color, linestyle=dash, label=plain(name))
     axes.set(yscale="log", title="weights")
+    legend_below(axes)
+
+
+def _per_condition(
+    axes: Axes, run: RunData, seconds: np.ndarray, values: dict[str, np.ndarray]
+) -> None:
+    """A curve per condition, in the colour of its loss; gaps, where nothing was written, are bridged."""
+    order = list(series(run.history, "losses"))
+    for name, column in values.items():
+        i = order.index(name) if name in order else len(order)
+        there = np.isfinite(column)
+        axes.plot(
+            seconds[there],
+            column[there],
+            color=CYCLE[i % len(CYCLE)],
+            linestyle=DASHES[i // len(CYCLE) % len(DASHES)],
+            label=plain(name),
+        )
     legend_below(axes)
 
 

@@ -3,7 +3,7 @@
     problem.py      copy of the problem file            metrics.jsonl   a line per report
     config.json     resolved recipe and overrides       solution.h5     coordinates, prediction, reference, points
     checkpoint.pt   everything that resume needs        result.json     status, errors, seconds, seed, versions
-    figures/*.png
+    points.h5       where points were, if they moved    figures/*.png
 
 Every file but metrics.jsonl is written beside its place and moved there in one step; metrics.jsonl only grows, and a
 line that was cut short is left out when it is read.
@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from ..errors import ProblemError
+from .trail import Trail
 
 
 class RunFolder:
@@ -46,7 +47,7 @@ class RunFolder:
                                "replace")
         self.path.mkdir(parents=True, exist_ok=True)
         self.tidy()
-        for name in ("checkpoint.pt", "result.json", "solution.h5", "metrics.jsonl"):
+        for name in ("checkpoint.pt", "result.json", "solution.h5", "metrics.jsonl", "points.h5"):
             (self.path / name).unlink(missing_ok=True)
         for figure in (self.path / "figures").glob("*.png"):
             figure.unlink()
@@ -153,6 +154,18 @@ class RunFolder:
         if not isinstance(state, dict) or "step" not in state:
             raise ProblemError(f"{path} is not a checkpoint of sciml")
         return state
+
+    def write_trail(self, trail: Trail) -> None:
+        """points.h5, all of it or nothing."""
+        self._replace("points.h5", trail.as_bytes())
+
+    def read_trail(self, step: int) -> Trail:
+        """The trail of points up to a step; an empty one if there is none, or none that can be read."""
+        path = self.path / "points.h5"
+        try:
+            return Trail.from_bytes(path.read_bytes(), step)
+        except (OSError, KeyError):                    # a figure less is no reason not to resume
+            return Trail()
 
     def write_solution(self, attributes: Mapping[str, str | Sequence[str]],
                        groups: Mapping[str, Mapping[str, np.ndarray]]) -> None:

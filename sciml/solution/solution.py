@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ..errors import ProblemError, unknown_name
 from ..metrics import errors, null_score, overall
 from ..objective import Objective, build_objective, place_points
+from ..points import Points
 from ..problem import Problem
 from .load import load_run
 from .run import RunFolder
@@ -235,6 +236,8 @@ class Solution:
         }
         if truth.values:
             groups["reference"] = {u: v.reshape(shape) for u, v in truth.facing(prediction).items()}
+        if inside := self._residual_fields(truth.X):
+            groups["residual"] = {n: r.reshape(shape) for n, r in inside.items()}
         for block in self.objective.blocks:
             points = self.objective.points[block.name]
             columns = {n: c.cpu().numpy() for n, c in points.columns().items()}
@@ -242,6 +245,14 @@ class Solution:
                 columns["residual"] = self.objective.magnitude(block)(points).cpu().numpy()
             groups[f"points/{block.name.replace('/', '∕')}"] = columns
         return attributes, groups
+
+    def _residual_fields(self, X: np.ndarray) -> dict[str, np.ndarray]:
+        """|r| at points X (N, D) by condition of the whole inside, each of shape (N,)."""
+        names = self.problem.coordinates
+        points = Points(torch.as_tensor(X, dtype=self.objective.dtype, device=self.objective.device), names)
+        return {b.name.replace("/", "∕"): self.objective.magnitude(b)(points).cpu().numpy()
+                for b in self.objective.blocks
+                if b.region is self.problem.region and b.combine == "each" and not b.data}
 
     def plot(self, path) -> Path:
         """The main figure (prediction, reference, error) as a picture at `path`."""

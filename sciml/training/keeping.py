@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from ..solution import RunFolder, Solution
+from ..solution import RunFolder, Solution, Trail
 from .training import Training
 
 log = logging.getLogger(__name__)
@@ -19,15 +19,17 @@ SHARE = 0.02             # of the time, at most, goes into checkpoints that come
 
 
 class Keeper:
-    """The history of a run, its last good state, and both of them on disk.
+    """The history of a run, its last good state, the trail of its points, and all of them on disk.
 
     Args:
         run: Run folder; None: nothing is written.
         history: Reports so far.
+        step: Where the run begins; of an earlier part of it, the trail is read.
     """
 
-    def __init__(self, run: RunFolder | None, history: list[dict]):
+    def __init__(self, run: RunFolder | None, history: list[dict], step: int = 0):
         self.run, self.history = run, history
+        self.trail = Trail() if run is None or not step else run.read_trail(step)
         self.state: dict = {}
         self.trouble = ""
         self._pending: list[dict] = []
@@ -59,12 +61,17 @@ class Keeper:
 
     def checkpoint(self, training: Training, always: bool = False) -> None:
         """Takes and writes the state, if it is time to."""
+        if self.run is not None:
+            points = training.objective.points
+            self.trail.add(training.step, training.seconds, {b.name: points[b.name] for b in training.scene.blocks})
         elapsed = training.seconds - self._saved
         if not always and elapsed < min(CHECKPOINT_SECONDS, self._cost / SHARE):
             return
         start = time.perf_counter()
         self.state = training.state_dict()
         kept = self.write(lambda run: run.save_checkpoint(self.state))
+        if self.trail.moves:
+            kept = self.write(lambda run: run.write_trail(self.trail)) and kept
         if kept:
             self.trouble = ""
         self._saved, self._cost = training.seconds, time.perf_counter() - start

@@ -66,7 +66,7 @@ def solve(problem: Problem | str | os.PathLike, *, out: str | os.PathLike | None
     if resume and training.finished():
         notes.warning("nothing is left to do: the run has taken %d steps in %.1f s, which is all of its budget; give "
                       "more steps or time, counted from its beginning", training.step, training.seconds)
-    keeper = Keeper(run, history)
+    keeper = Keeper(run, history, training.step)
     status = _exhaust(training, keeper, on_report, stop)
     config = config_of(training)
     solution = Solution(problem, training.objective, training.truth, keeper.history, config, status, keeper.state,

@@ -1,0 +1,44 @@
+"""A row of a suite: one problem, one way to solve it, one budget."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the accuracy table.
+
+    Args:
+        problem: Name of the problem file.
+        time: Seconds of training.
+        target: What the median is meant to reach; None: no target is set.
+        measure: "field": mean relative L2 of the unknowns in `unknowns` (all if empty); "parameters": largest relative
+            error of the unknown parameters.
+        unknowns: Which unknowns count.
+        label: Text of the row.
+        options: Of `solve`, over those of the problem file.
+        method: With `options`, a name for them.
+    """
+
+    problem: str
+    time: float
+    target: float | None
+    measure: str = "field"
+    unknowns: tuple[str, ...] = ()
+    label: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    method: str = ""
+
+    @property
+    def key(self) -> str:
+        """File name of the row's results."""
+        return f"{self.problem}-{self.method + '-' if self.method else ''}{self.time:g}s"
+
+    def results(self, device: str, out: Path) -> list[dict]:
+        """What was kept of the row's runs in a folder, by seed."""
+        return [json.loads(f.read_text()) for f in sorted(out.glob(f"{self.key}-{device}-seed*.json"))]

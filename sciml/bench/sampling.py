@@ -1,0 +1,170 @@
+"""Samplers side by side at equal seconds: three tables of errors, and what each adds to the time of a step.
+
+    first order     Adam on convection, 1,000 points, after Daw et al. (2023): where the published numbers come from
+    second order    Gauss–Newton on convection, Allen–Cahn and Burgers by their own recipes
+    few points      Adam with 100 to 300 points of all conditions together, after Lau et al. (2024)
+    cost            seconds per step over those with fixed points
+
+Uniform points redrawn at each step are the baseline that a table must hold (sampling is compared with `fixed` too
+often), and ratios are to them. Samplers that `SAMPLERS` does not know are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from ..problem import load_problem
+from ..sampling import SAMPLERS
+from ..training import solve
+from .row import Row
+
+Options = Mapping[str, Any]
+BASELINE = "uniform"
+TANH = {"name": "mlp", "activation": "tanh", "init": "glorot"}        # over what the problem files say of their models
+
+# Daw et al.: 4 × 50 tanh, Adam 1e-3, pools scored every 100 steps, 10 points added at a time. In place of weights 100
+# for initial and periodic values, both are built into the field. Steps, and so γ's rate, follow from the seconds.
+FIRST: dict[str, Options] = {
+    "fixed": {}, "uniform": {"uniform.every": 1}, "rar-g": {"rar-g.every": 100}, "rad": {"rad.every": 100},
+    "rar-d": {"rar-d.every": 100}, "l-inf": {"l-inf.every": 100}, "r3": {}, "causal-r3": {}}
+PUBLISHED = {"fixed": "107.5", "uniform": "2.8", "rar-g": "10.5", "rad": "3.4", "rar-d": "67.1", "l-inf": "66.6",
+             "r3": "1.5", "causal-r3": "2.1"}         # % after 100,000 steps, β = 30, 5 seeds; table 2 of LearnQuad's
+FIRST_RECIPE: Options = {"optimizer": "adam", "adam.lr": 1e-3, "points": 1000, "constraints": "auto",
+                         "model": {**TANH, "width": 50, "depth": 4}}
+
+SECOND: dict[str, Options] = {
+    "fixed": {}, "uniform": {"uniform.every": 10}, "sobol": {}, "rad": {}, "rar-g": {}, "rar-d": {}, "l-inf": {},
+    "r3": {"r3.every": 10}, "pinnacle-k": {"pinnacle-k.every": 10}}
+SECOND_RECIPES: dict[str, Options] = {
+    "convection50": {"model": {**TANH, "width": 20, "depth": 3}, "constraints": "auto", "points": 2000},
+    "allen_cahn": {}, "burgers": {}}
+
+FEW: dict[str, Options] = {
+    "fixed": {}, "uniform": {"uniform.every": 1}, "sobol": {"sobol.every": 1000}, "rad": {"rad.every": 1000},
+    "pinnacle-s": {"pinnacle-s.every": 1000}, "pinnacle-k": {"pinnacle-k.every": 1000}}
+# Inside and in each other condition: 200, 300 and 100 in all, four fifths inside as in the paper's baselines.
+FEW_POINTS = {"advection": (160, 20), "burgers": (240, 30), "kovasznay": (80, 20)}
+FEW_RECIPE: Options = {"optimizer": "adam", "adam.lr": 1e-3, "constraints": "soft",
+                       "model": {**TANH, "width": 64, "depth": 4}}
+
+
+def rows(table: str, problem: str, samplers: Mapping[str, Options], time: float, recipe: Options) -> tuple[Row, ...]:
+    """A row per sampler that there is."""
+    return tuple(Row(problem, time, None, label=name, method=f"{table}-{name}",
+                     options={**recipe, "sampler": name, **options})
+                 for name, options in samplers.items() if name in SAMPLERS)
+
+
+def first_order(time: float = 240) -> tuple[Row, ...]:
+    """Rows of the first table."""
+    return rows("first", "convection", FIRST, time, FIRST_RECIPE)
+
+
+def second_order(time: float = 60) -> tuple[Row, ...]:
+    """Rows of the second table."""
+    return tuple(r for problem, recipe in SECOND_RECIPES.items()
+                 for r in rows("second", problem, SECOND, time, recipe))
+
+
+def few_points(time: float = 120) -> tuple[Row, ...]:
+    """Rows of the third table."""
+    return tuple(r for problem, (inside, on) in FEW_POINTS.items()
+                 for r in rows("few", problem, FEW, time, {**FEW_RECIPE, "points": inside, "boundary_points": on}))
+
+
+ROWS = first_order() + second_order() + few_points()
+
+
+def tables(chosen: Sequence[Row], device: str, out: Path) -> dict[str, str]:
+    """The three tables of errors, as far as there are results; by the name of their markers."""
+    found = {"sampling-first-order": [r for r in chosen if r.method.startswith("first-")],
+             "sampling-second-order": [r for r in chosen if r.method.startswith("second-")],
+             "sampling-few-points": [r for r in chosen if r.method.startswith("few-")]}
+    made = {name: markdown(rows_, device, out) for name, rows_ in found.items()}
+    made["sampling-first-order"] = with_published(made["sampling-first-order"])
+    return made
+
+
+def markdown(chosen: Sequence[Row], device: str, out: Path) -> str:
+    """Errors by sampler and problem: median, in brackets its ratio to `uniform`'s, range over seeds, median steps."""
+    results = {(r.label, r.problem): r.results(device, out) for r in chosen}
+    results = {key: found for key, found in results.items() if found}
+    if not results:
+        return ""
+    problems = {r.problem: r for r in chosen if any(p == r.problem for _, p in results)}
+    lines = ["| sampler | " + " | ".join(f"{p.replace('_', ' ')}, {r.time:g} s" for p, r in problems.items()) + " |",
+             "|---" * (1 + len(problems)) + "|"]
+    for name in dict.fromkeys(name for name, _ in results):
+        cells = []
+        for problem in problems:
+            found = results.get((name, problem))
+            cells.append("–" if found is None else _cell(found, results.get((BASELINE, problem))))
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    seeds = sorted({len(found) for found in results.values()})
+    lines += ["", f"Seeds: {' to '.join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))}."]
+    return "\n".join(lines)
+
+
+def _cell(found: Sequence[Mapping], base: Sequence[Mapping] | None) -> str:
+    errors = [f["error"] for f in found]
+    middle = median(errors)
+    ratio = f" ({middle / median(f['error'] for f in base):.2g})" if base else ""
+    steps = median(f["steps"] for f in found)
+    return f"**{middle:.1e}**{ratio}; {min(errors):.1e} – {max(errors):.1e}; {steps:,.0f} steps"
+
+
+def with_published(table: str) -> str:
+    """The first table with the published errors in a last column."""
+    lines = []
+    for line in table.splitlines():
+        name = line.split("|")[1].strip() if line.startswith("|") else ""
+        if name == "sampler":
+            line += " published, 100,000 steps |"
+        elif line.startswith("|---"):
+            line += "---|"
+        elif name:
+            line += f" {PUBLISHED[name]} % |" if name in PUBLISHED else " – |"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def cost(steps: int = 2001, rounds: int = 3, samplers: Mapping[str, Options] | None = None,
+         device: str = "cpu") -> list[dict]:
+    """Milliseconds per step with each sampler, and their ratio to those with fixed points of the same round.
+
+    Samplers take turns, so that a noisy machine hits all alike. Time includes redraws, not the first points.
+
+    Args:
+        steps: Of Adam on convection with 1,000 points in each run; 2,001 hold two redraws of the rarest.
+        rounds: Turns; medians are over them.
+        samplers: By name, with options; None: those of the tables of first-order methods.
+        device: Where.
+    """
+    chosen = {**FEW, **FIRST} if samplers is None else samplers
+    names = [n for n in chosen if n in SAMPLERS]
+    problem = load_problem("convection")
+    seconds: dict[str, list[float]] = {n: [] for n in names}
+    threads = torch.get_num_threads()
+    if device == "cpu":
+        torch.set_num_threads(1)
+    try:
+        for seed in range(rounds):
+            for name in names:
+                solution = solve(problem, **{**FIRST_RECIPE, "sampler": name, **chosen[name], "steps": steps,
+                                             "seed": seed, "device": device, "report": 1e9})
+                seconds[name].append(solution.seconds / solution.steps)
+    finally:
+        torch.set_num_threads(threads)
+    return [{"sampler": n, "milliseconds": 1e3 * median(seconds[n]),
+             "ratio": median(s / f for s, f in zip(seconds[n], seconds["fixed"], strict=True))} for n in names]
+
+
+def cost_markdown(found: Sequence[Mapping]) -> str:
+    """The table of costs."""
+    lines = ["| sampler | milliseconds per step | over fixed points |", "|---|---|---|"]
+    return "\n".join(lines + [f"| {r['sampler']} | {r['milliseconds']:.1f} | {r['ratio']:.2f} |" for r in found])

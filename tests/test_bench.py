@@ -1,0 +1,80 @@
+"""The suite of samplers: its rows, its tables, and that a suite goes on where it stopped."""
+
+import json
+
+import pytest
+from small import command
+
+from sciml.bench import SUITES, run_suite, sampling
+from sciml.bench.row import Row
+from sciml.errors import ProblemError
+from sciml.objective import make_recipe
+from sciml.problem import load_problem
+from sciml.sampling import SAMPLERS
+
+
+def keep(row, out, errors, steps=10):
+    for seed, error in enumerate(errors):
+        (out / f"{row.key}-cpu-seed{seed}.json").write_text(json.dumps({"error": error, "steps": steps}))
+
+
+def test_every_row_is_a_valid_recipe_of_a_sampler_that_there_is_and_has_a_file_of_its_own():
+    rows = SUITES["sampling"]
+    assert {row.options["sampler"] for row in rows} <= set(SAMPLERS)
+    assert len({row.key for row in rows}) == len(rows)
+    for row in rows:
+        recipe = make_recipe(load_problem(row.problem).defaults, {"time": row.time, **row.options})
+        assert recipe.sampler == row.label
+
+
+def test_each_table_holds_the_baselines():
+    for table in (sampling.first_order(), sampling.second_order(), sampling.few_points()):
+        assert {"fixed", "uniform", "sobol" if table[0].method[:5] != "first" else "rad"} <= {r.label for r in table}
+
+
+def test_samplers_that_are_not_there_are_left_out():
+    found = sampling.rows("first", "heat", {"fixed": {}, "not-yet": {"not-yet.every": 1}}, 5, {})
+    assert [row.label for row in found] == ["fixed"]
+
+
+def test_a_table_has_median_ratio_range_and_steps_of_each_sampler(tmp_path):
+    fixed, uniform = (Row("heat", 5, None, label=n, method=f"first-{n}") for n in ("fixed", "uniform"))
+    keep(fixed, tmp_path, [0.4, 0.1, 0.2], 1000)
+    keep(uniform, tmp_path, [0.05, 0.1, 0.2], 900)
+    lines = sampling.markdown([fixed, uniform], "cpu", tmp_path).splitlines()
+    assert lines[0] == "| sampler | heat, 5 s |"
+    assert lines[2] == "| fixed | **2.0e-01** (2); 1.0e-01 – 4.0e-01; 1,000 steps |"
+    assert lines[3] == "| uniform | **1.0e-01** (1); 5.0e-02 – 2.0e-01; 900 steps |"
+    assert lines[-1] == "Seeds: 3."
+    assert sampling.with_published("\n".join(lines)).splitlines()[2].endswith("steps | 107.5 % |")
+
+
+def test_a_table_without_results_is_empty(tmp_path):
+    assert set(sampling.tables(SUITES["sampling"], "cpu", tmp_path).values()) == {""}
+
+
+def test_a_suite_is_run_row_by_row_shortened_continued_and_written(tmp_path):
+    tables = tmp_path / "tables.md"
+    names = ["sampling-first-order", "sampling-second-order", "sampling-few-points", "sampling-cost"]
+    tables.write_text("\n".join(f"<!-- bench:{n} -->\n<!-- /bench:{n} -->" for n in names))
+    arguments = dict(only=["first-fixed", "first-uniform"], seeds=1, out=tmp_path / "out", time=0.2)
+    lines = list(run_suite("sampling", write=tables, **arguments))
+    assert [line.split(" seed")[0] for line in lines[:2]] == ["convection first-fixed", "convection first-uniform"]
+    assert (tmp_path / "out" / "convection-first-fixed-0.2s-cpu-seed0.json").is_file()
+    assert "| fixed | **" in tables.read_text() and "convection, 0.2 s" in tables.read_text()
+    assert not any("seed" in line for line in list(run_suite("sampling", **arguments))[:1])
+    with pytest.raises(ProblemError, match="unknown row 'first-fixd'"):
+        list(run_suite("sampling", only=["first-fixd"], out=tmp_path))
+
+
+def test_the_cost_of_a_sampler_is_a_ratio_to_fixed_points():
+    found = sampling.cost(steps=3, rounds=2, samplers={"fixed": {}, "uniform": {"uniform.every": 1}, "not-yet": {}})
+    assert [r["sampler"] for r in found] == ["fixed", "uniform"]
+    assert found[0]["ratio"] == 1.0 and found[1]["milliseconds"] > 0
+    assert sampling.cost_markdown(found).splitlines()[2].startswith("| fixed | ")
+
+
+def test_the_command_takes_seconds_per_row(tmp_path, capsys):
+    assert command("bench", "--suite", "sampling", "--only", "first-fixed", "--seeds", 1, "--time", 0.1,
+                   "--out", tmp_path) == 0
+    assert "convection first-fixed seed 0" in capsys.readouterr().out
