@@ -7,7 +7,7 @@ import torch
 
 from sciml import Ball, Box, Disk, Interval, Polygon, ProblemError
 from sciml.sampling import SAMPLERS, RegionSampler
-from sciml.sampling.density import ResidualDensity
+from sciml.sampling.density import ResidualDensity, RollingDensity
 
 REGIONS = {
     "interval": lambda: Interval(x=(-1, 2)),
@@ -25,6 +25,9 @@ REGIONS = {
 BY_REGION = [n for n, cls in SAMPLERS.items() if issubclass(cls, RegionSampler) and not cls.grows]
 STILL = {"grid", "gauss"}  # the same at every redraw
 CASES = [pytest.param(s, r, id=f"{s}-{r}") for s in BY_REGION for r in REGIONS]
+
+
+KEEPERS = {"r3", "causal-r3", "rolling", "rar-g", "rar-d"}
 
 
 def seeded(seed=0, device="cpu"):
@@ -57,10 +60,13 @@ def test_a_redraw_gives_other_points_but_for_fixed_rules(name, region):
     kept = first.X.clone()
     second = sampler.redraw(first, where, generator, steep)
     assert torch.equal(first.X, kept) and second.X.data_ptr() != first.X.data_ptr()
+    new = float((torch.cdist(first.X, second.X).min(1).values > 1e-9).double().mean())
     if name in STILL:
         assert torch.equal(first.X, second.X)
+    elif name in KEEPERS:
+        assert len(second) > len(first) or 0.1 < new < 0.9
     else:
-        assert float((torch.cdist(first.X, second.X).min(1).values > 1e-9).double().mean()) > 0.9
+        assert new > 0.9
 
 
 @pytest.mark.parametrize("name, region", CASES)
@@ -80,7 +86,7 @@ def test_one_seed_gives_one_sequence_and_the_global_generator_is_left_alone(name
         assert not torch.equal(a[1], c[1])
 
 
-@pytest.mark.parametrize("name", [n for n in SAMPLERS if n != "rad"])
+@pytest.mark.parametrize("name", [n for n in SAMPLERS if hasattr(SAMPLERS[n], "start")])
 def test_points_cover_a_region_in_proportion_to_its_measure(name):
     where = Box(x=(0, 1), y=(0, 1)) - Disk((0.5, 0.5), 0.3)
     points = SAMPLERS[name]().start(where, 2000, seeded(), torch.float64)
@@ -91,7 +97,7 @@ def test_points_cover_a_region_in_proportion_to_its_measure(name):
 
 
 def test_every_zero_keeps_the_points_and_negative_numbers_are_refused():
-    assert all(SAMPLERS[name](every=0).every == 0 for name in SAMPLERS)
+    assert all(SAMPLERS[name](every=0).every == 0 for name in SAMPLERS if name != "causal-r3")  # its gate must move
     for name in SAMPLERS:
         with pytest.raises(ProblemError, match="every=-1"):
             SAMPLERS[name](every=-1)
@@ -161,3 +167,23 @@ def test_redrawn_boundary_points_keep_their_normals():
 def test_options_that_make_no_density_are_refused(options, sentence):
     with pytest.raises(ProblemError, match=sentence):
         ResidualDensity(**options)
+
+
+# ---- rolling -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.5, 0.8, 0.99])
+def test_rolling_keeps_its_share_and_draws_the_rest_by_rads_density(keep):
+    where, generator, n = Interval(x=(0, 1)), seeded(), 100
+    sampler, left = RollingDensity(keep=keep, pool=200), []
+    first = where.sample(n, generator=generator)
+    for _ in range(60):
+        second = sampler.redraw(first, where, generator, lambda p: torch.where(p.X[:, 0] < 0.5, 3.0, 1.0).double())
+        stays = torch.isin(second.X[:, 0], first.X[:, 0])
+        assert len(second) == n and int(stays.sum()) == min(round(keep * n), n - 1)
+        left.append((second.X[~stays, 0] < 0.5).double())
+    left = torch.cat(left)
+    want = (1.5 + 1) / (1.5 + 1 + 0.5 + 1)                # p ∝ |r| / mean + 1
+    assert float(left.mean()) == pytest.approx(want, abs=4 * math.sqrt(want * (1 - want) / len(left)) + 0.005)
+    with pytest.raises(ProblemError, match="rolling.keep=1"):
+        RollingDensity(keep=1)

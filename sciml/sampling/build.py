@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .density import LargestResiduals, ResidualDensity, VariationalDensity
+from .density import LargestResiduals, ResidualDensity, RollingDensity, VariationalDensity
 from .importance import Importance
 from .r3 import R3, CausalR3
 from .refinement import GreedyRefinement, RandomRefinement
@@ -12,6 +12,6 @@ from .stratified import Stratified
 
 SAMPLERS: dict[str, type[Sampler]] = {c.name: c for c in (
     Uniform, Fixed, Sobol, Halton, Hammersley, LatinHypercube, Grid, Gauss, Stratified,
-    ResidualDensity, VariationalDensity, LargestResiduals, GreedyRefinement, RandomRefinement, Importance,
-    R3, CausalR3,
+    ResidualDensity, RollingDensity, VariationalDensity, LargestResiduals, GreedyRefinement, RandomRefinement,
+    Importance, R3, CausalR3,
 )}

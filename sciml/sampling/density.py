@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..balance.attention import POTENTIALS, earned
+from ..points import Points, concatenate
 from .sampler import RegionSampler, draw_without_replacement, finite
 
 
@@ -54,6 +55,40 @@ class ResidualDensity(PoolSampler):
     def redraw(self, points, region, generator, magnitude):
         pool = self.candidates(points, region, generator)
         return pool[draw_without_replacement(power_density(magnitude(pool), self.k, self.c), len(points), generator)]
+
+
+class RollingDensity(ResidualDensity):
+    """Rolling RAD: a random share of the points stays, the others are drawn anew by RAD's density.
+
+        P ← {⌊s N⌉ of the points, at random} ∪ {others from a fresh pool with p ∝ |r|ᵏ / mean |r|ᵏ + c}
+
+    The population is an average of densities over the last 1 / (1 − s) redraws. A least-squares step lowers |r| where
+    its points are, so that a density of |r| alone leaves these places at the next redraw, and |r| comes back there;
+    points that stay keep it low until others are no worse. s = 0 is RAD.
+
+    Args:
+        every: Steps between redraws.
+        keep: s, in [0, 1).
+        k, c: Exponent and uniform share.
+        pool: Candidates as a multiple of the number of points that are drawn, at least 5.
+
+    Source: ours; random retention is after PINNACLE's thinning (Lau et al. 2024, arXiv:2404.07662).
+    """
+
+    name = "rolling"
+
+    def __init__(self, every: int = 10, keep: float = 0.8, k: float = 1.0, c: float = 1.0, pool: float = 20.0):
+        super().__init__(every, k, c, pool)
+        self.demand(0 <= keep < 1, "keep", keep, "in [0, 1): the share of the points that stays at a redraw")
+        self.keep = float(keep)
+
+    def redraw(self, points, region, generator, magnitude):
+        N = len(points)
+        stay = torch.randperm(N, generator=generator, device=generator.device)[:min(round(self.keep * N), N - 1)]
+        kept = points[stay.sort().values]
+        fresh = super().redraw(points[:N - len(stay)], region, generator, magnitude)
+        both = concatenate([kept, fresh])
+        return Points(both.X, both.names, None, both.normals)
 
 
 class LargestResiduals(PoolSampler):
