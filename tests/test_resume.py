@@ -56,6 +56,11 @@ RECIPES = {
     "adam in h-minus-1": {"optimizer": "adam", "precondition": "h-minus-1", "constraints": "soft"},
     "adam, then gauss-newton in pseudo-time": {"optimizer": "adam:8,gauss-newton", "precondition": "pseudo-time",
                                                "pseudo-time.every": 3, "rad.every": 4},
+    "adam with pinnacle-s, tested for drift": {"optimizer": "adam", "sampler": "pinnacle-s", "constraints": "soft",
+                                               "pinnacle-s.every": 4, "pinnacle-s.drift_every": 3},
+    "gauss-newton with pinnacle-k and bought measurements": {
+        "optimizer": "gauss-newton", "sampler": "pinnacle-k", "constraints": "soft", "pinnacle-k.every": 3,
+        "pinnacle-k.measurements": 2, "pinnacle-k.ahead": 2, "pinnacle-k.first": "new"},
     "adam with clipped gradients in float32": {"optimizer": "adam", "clip": 0.1, "dtype": "float32"},
 }
 N = 12
