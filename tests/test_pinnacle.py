@@ -465,7 +465,12 @@ def test_problems_without_anything_to_choose_or_to_buy_are_refused():
     given = Problem(domain=Box(x=(0, 1)), unknowns="u", conditions=[Observations(at=dict(x=x), u=x)])
     with pytest.raises(ProblemError, match="sampler=pinnacle-s has nothing to choose"):
         training(given)
-    assert len(training(given, measurements=2).objective.points["observations"]) == 2
+    alone = training(given, measurements=2, every=1, drift_every=1)
+    numbers = [len(alone.objective.points["observations"])]
+    for step in (1, 2, 3, 4):
+        alone.sampler.update(alone.scene, step, 0.0)
+        numbers.append(len(alone.objective.points["observations"]))
+    assert numbers == [2, 4, 5, 5, 5]
     with pytest.raises(ProblemError, match="pinnacle-k.measurements=3 needs a condition with data"):
         training(pair(), "pinnacle-k", measurements=3)
     both = Problem(domain=Box(x=(0, 1)), unknowns="u", conditions=[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -73,9 +74,9 @@ class Pinnacle(Sampler):
         self.counts: dict[str, int] = {}
         self.alpha: Tensor | None = None
 
+    @abstractmethod
     def choose(self, E: Tensor, kinds: Tensor, n: int, generator: Generator) -> Tensor:
         """Positions of n candidates with embeddings E, shape (M, p), and one of every kind at least."""
-        raise NotImplementedError
 
     def check(self, scene):
         buys = self.purchases
@@ -107,7 +108,7 @@ class Pinnacle(Sampler):
         self._count(scene)
 
     def update(self, scene, step, progress):
-        changed = self._test(step) and (self.due(step) or self._drifted(scene))
+        changed = self._test(step) and self._open(scene) and (self.due(step) or self._drifted(scene))
         if changed:
             self._refresh(scene)
         gap = min((s for s in (self.every, self.drift_every) if s), default=0)
@@ -118,6 +119,10 @@ class Pinnacle(Sampler):
     def _test(self, step: int) -> bool:
         """Whether the points may be replaced before the step after `step` steps."""
         return self.due(step) or (self.drift_every > 0 and step > 0 and step % self.drift_every == 0)
+
+    def _open(self, scene: Scene) -> bool:
+        """Whether there is anything left to choose from."""
+        return bool(scene.blocks or self.purchases.candidates(scene))
 
     def _refresh(self, scene: Scene) -> None:
         nystrom = self._kernel(scene)
