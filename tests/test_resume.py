@@ -71,6 +71,11 @@ RECIPES = {
                                       "vrba-density.every": 3},
     "adam on the largest residuals": {"optimizer": "adam", "sampler": "l-inf", "l-inf.every": 5},
     "adam on stratified points": {"optimizer": "adam", "sampler": "stratified", "stratified.every": 3},
+    "adam with pinnacle-s, tested for drift": {"optimizer": "adam", "sampler": "pinnacle-s", "constraints": "soft",
+                                               "pinnacle-s.every": 4, "pinnacle-s.drift_every": 3},
+    "gauss-newton with pinnacle-k and bought measurements": {
+        "optimizer": "gauss-newton", "sampler": "pinnacle-k", "constraints": "soft", "pinnacle-k.every": 3,
+        "pinnacle-k.measurements": 2, "pinnacle-k.ahead": 2, "pinnacle-k.first": "new"},
     "adam with clipped gradients in float32": {"optimizer": "adam", "clip": 0.1, "dtype": "float32"},
 }
 N = 12

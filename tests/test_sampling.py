@@ -24,10 +24,8 @@ REGIONS = {
 }
 BY_REGION = [n for n, cls in SAMPLERS.items() if issubclass(cls, RegionSampler) and not cls.grows]
 STILL = {"grid", "gauss"}  # the same at every redraw
+KEEPERS = {"r3", "causal-r3", "rolling"}
 CASES = [pytest.param(s, r, id=f"{s}-{r}") for s in BY_REGION for r in REGIONS]
-
-
-KEEPERS = {"r3", "causal-r3", "rolling", "rar-g", "rar-d"}
 
 
 def seeded(seed=0, device="cpu"):
@@ -64,7 +62,7 @@ def test_a_redraw_gives_other_points_but_for_fixed_rules(name, region):
     if name in STILL:
         assert torch.equal(first.X, second.X)
     elif name in KEEPERS:
-        assert len(second) > len(first) or 0.1 < new < 0.9
+        assert 0.1 < new < 0.9
     else:
         assert new > 0.9
 
@@ -86,7 +84,7 @@ def test_one_seed_gives_one_sequence_and_the_global_generator_is_left_alone(name
         assert not torch.equal(a[1], c[1])
 
 
-@pytest.mark.parametrize("name", [n for n in SAMPLERS if hasattr(SAMPLERS[n], "start")])
+@pytest.mark.parametrize("name", BY_REGION)
 def test_points_cover_a_region_in_proportion_to_its_measure(name):
     where = Box(x=(0, 1), y=(0, 1)) - Disk((0.5, 0.5), 0.3)
     points = SAMPLERS[name]().start(where, 2000, seeded(), torch.float64)

@@ -18,7 +18,7 @@ from dataclasses import replace
 
 import torch
 
-from ..optim.memory import free_memory
+from ..memory import free_memory
 from .objective import Objective
 from .recipe import Recipe
 

@@ -145,7 +145,8 @@ def place_points(objective: Objective, stored: Mapping[str, Mapping]) -> None:
 
     Args:
         objective: Whose points.
-        stored: By block name: X, weights and normals, columns in the order of the problem's coordinates.
+        stored: By block name: X, weights and normals, columns in the order of the problem's coordinates, and data where
+            a sampler chose among measurements.
 
     Raises:
         ProblemError: The blocks are others.
@@ -155,3 +156,5 @@ def place_points(objective: Objective, stored: Mapping[str, Mapping]) -> None:
         raise ProblemError(f"it holds points of {', '.join(stored)}, the problem trains {', '.join(names)}")
     for name, p in stored.items():
         objective.points[name] = Points(p["X"], objective.problem.coordinates, p["weights"], p["normals"])
+        if p.get("data"):
+            objective.data[name] = dict(p["data"])

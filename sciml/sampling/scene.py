@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,6 +22,7 @@ class View(Protocol):
     blocks: list[Block]
     points: dict[str, Points]
     data: dict[str, Mapping[str, Tensor]]
+    weights: dict[str, float | Tensor]
     point_weights: dict[str, Tensor]
     shares: dict[str, Tensor]
     ceilings: dict[str, int]
@@ -31,6 +32,13 @@ class View(Protocol):
     @property
     def dtype(self) -> torch.dtype:
         """Of the parameters."""
+
+    @property
+    def trainable(self) -> Sequence[Tensor]:
+        """The parameters, in the order of Jacobian columns."""
+
+    def rows(self, block: Block, points: Points, data: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Residual components (N, K) at any points of a block's region, unweighted."""
 
     def magnitude(self, block: Block) -> Magnitude:
         """|r| at any points of a block's region, shape (N,)."""
@@ -88,6 +96,27 @@ class Scene:
         assert not isinstance(block.region, Points)
         return self._ordered(block.region.sample(n, generator=self.generator, rule=rule, dtype=self.view.dtype,
                                                  device=self.generator.device))
+
+    @property
+    def measured(self) -> list[Block]:
+        """The conditions with data at given points."""
+        return [b for b in self.view.blocks if b.data and isinstance(b.region, Points)]
+
+    def candidates(self, block: Block) -> Points:
+        """All points of a condition with data, also those that are not trained."""
+        assert isinstance(block.region, Points)
+        return self._ordered(block.region.to(device=self.generator.device, dtype=self.view.dtype))
+
+    def measure(self, block: Block, index: Tensor) -> None:
+        """Puts some of a condition's measurements in place.
+
+        Args:
+            block: Whose.
+            index: Positions among its `candidates`, shape (n,).
+        """
+        self.place(block, self.candidates(block)[index])
+        given = {k: v.to(self.generator.device, self.view.dtype) for k, v in block.data.items()}
+        self.view.data[block.name] = {k: v[index] for k, v in given.items()}
 
     def magnitude(self, block: Block) -> Magnitude:
         """|r| at points, shape (N,); at the current ones that of the last pass, if training recorded it."""

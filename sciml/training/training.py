@@ -262,7 +262,9 @@ class Training:
 
     def state_dict(self) -> dict:
         """A copy of everything that changes: an exact resume needs no more."""
-        points = {n: {"X": p.X, "weights": p.weights, "normals": p.normals} for n, p in self.objective.points.items()}
+        objective = self.objective
+        points = {n: {"X": p.X, "weights": p.weights, "normals": p.normals, "data": dict(objective.data.get(n, {}))}
+                  for n, p in objective.points.items()}
         return deepcopy({
             "step": self.step, "stage": self.stage, "stage_step": self.stage_step, "seconds": self.seconds,
             "stage_start": self.stage_start, "optimizer": self.stages[self.stage].optimizer,
