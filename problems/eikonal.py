@@ -56,5 +56,5 @@ problem = Problem(
         Dirichlet(u=0.0, on=shape.region("boundary"), name="contour", weight=500),
     ],
     reference=dict(u=distance),
-    defaults=dict(model=dict(width=16, depth=3), points=900, boundary_points=200, sampler="sobol", time=60),
+    defaults=dict(model=dict(width=16, depth=3), points=900, boundary_points=200, sampler="sobol", time=90),
 )
