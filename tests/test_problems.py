@@ -167,8 +167,8 @@ def test_every_reference_covers_every_unknown_and_every_parameter_to_be_found(na
 def test_an_exact_reference_makes_every_condition_vanish(name):
     problem = PROBLEMS[name]
     for block in problem.blocks:
-        if block.data:
-            continue                                      # measurements are noisy; see below
+        if block.data or block.name == "outward_slope":
+            continue                                      # noisy measurements; the slope where a root is 0; see below
         rows, size = put_through(problem, block, points_of(block), formula_leaves(problem))
         assert float(rows.abs().max()) < 1e-10 * size, block.name
 
@@ -201,6 +201,16 @@ def test_the_eikonal_condition_on_kinks_lets_them_point_away_from_the_contour_on
     roof, valley = 0.5 - rounded, 0.2 + rounded
     assert float(rows(roof, -curved).max()) == float(rows(-roof, curved).max()) == 0    # distance, outside and inside
     assert float(rows(valley, curved).max()) > 10 and float(rows(-valley, -curved).max()) > 10
+
+
+def test_the_distance_to_the_contour_has_slope_one_on_either_side_of_it():
+    problem = PROBLEMS["eikonal"]
+    (block,) = [b for b in problem.blocks if b.name == "outward_slope"]
+    points = points_of(block)
+    for side in (1e-6, -1e-6):        # of 400 points none is so near a corner
+        rows, _ = put_through(problem, block, replace(points, X=points.X + side * points.normals),
+                              formula_leaves(problem))
+        assert float(rows.abs().max()) < 1e-8             # 1e-6 is known to ten digits
 
 
 def test_the_contour_of_the_eikonal_problem_has_a_side_where_its_polygon_says():
