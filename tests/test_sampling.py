@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from sciml import Ball, Box, Disk, Interval, Polygon, ProblemError
+from sciml.objective import make_recipe
+from sciml.objective.recipe import sampler_options
 from sciml.sampling import SAMPLERS, RegionSampler
 from sciml.sampling.density import ResidualDensity, RollingDensity
 
@@ -185,3 +187,12 @@ def test_rolling_keeps_its_share_and_draws_the_rest_by_rads_density(keep):
     assert float(left.mean()) == pytest.approx(want, abs=4 * math.sqrt(want * (1 - want) / len(left)) + 0.005)
     with pytest.raises(ProblemError, match="rolling.keep=1"):
         RollingDensity(keep=1)
+
+
+@pytest.mark.parametrize("options, every", [
+    (dict(optimizer="adam"), 50), (dict(optimizer="m-config"), 50), (dict(optimizer="gauss-newton"), 10),
+    (dict(optimizer="adam:10,gauss-newton"), 10), (dict(), 10), ({"optimizer": "adam", "rad.every": 7}, 7),
+    ({"optimizer": "adam", "sampler": "sobol"}, 10), ({"optimizer": "adam", "sampler": "rar-d"}, 10)])
+def test_pools_are_scored_less_often_where_steps_are_cheap(options, every):
+    recipe = make_recipe({}, options)
+    assert SAMPLERS[recipe.sampler](**sampler_options(recipe)).every == every

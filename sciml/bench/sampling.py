@@ -38,7 +38,8 @@ FIRST_RECIPE: Options = {"optimizer": "adam", "adam.lr": 1e-3, "points": 1000, "
                          "model": {**TANH, "width": 50, "depth": 4}}
 
 SECOND: dict[str, Options] = {
-    "fixed": {}, "uniform": {"uniform.every": 10}, "sobol": {}, "rad": {}, "rolling": {}, "rar-g": {}, "rar-d": {}, "l-inf": {},
+    "fixed": {}, "uniform": {"uniform.every": 10}, "sobol": {}, "rad": {}, "rolling": {},
+    "rar-g": {}, "rar-d": {}, "l-inf": {},
     "r3": {"r3.every": 10}, "pinnacle-k": {"pinnacle-k.every": 10}}
 SECOND_RECIPES: dict[str, Options] = {
     "convection50": {"model": {**TANH, "width": 20, "depth": 3}, "constraints": "auto", "points": 2000},
@@ -65,7 +66,7 @@ def first_order(time: float = 240) -> tuple[Row, ...]:
     return rows("first", "convection", FIRST, time, FIRST_RECIPE)
 
 
-def second_order(time: float = 60) -> tuple[Row, ...]:
+def second_order(time: float = 40) -> tuple[Row, ...]:
     """Rows of the second table."""
     return tuple(r for problem, recipe in SECOND_RECIPES.items()
                  for r in rows("second", problem, SECOND, time, recipe))

@@ -20,10 +20,12 @@ class PoolSampler(RegionSampler):
 
     Note:
         A candidate costs a third of a point of a first-order step, so that pools cost pool / (3 every) of such steps:
-        a quarter at the defaults, which suit Gauss–Newton (3 % there). With Adam every=50 or more is a better choice.
+        a quarter with every=10, which suits Gauss–Newton (3 % there). With first-order methods alone the default of
+        `every` is 50.
     """
 
     rule = "sobol"
+    seldom: int | None = 50
 
     def __init__(self, every: int = 10, pool: float = 8.0):
         super().__init__(every)

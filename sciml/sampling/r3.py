@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -54,21 +55,30 @@ class R3(RegionSampler):
     def update(self, scene, step, progress):
         if not self.due(step):
             return False
-        heard = [block for block in scene.blocks if scene.has_news(block)]
-        for block in heard:
-            self._exchange(scene, block)
+        heard = {b.name: self.fitness(scene, b) if self._chooses(b) else None
+                 for b in scene.blocks if scene.has_news(b)}
+        for block in scene.blocks:
+            if block.name in heard:
+                self._exchange(scene, block, heard[block.name])
+        self.chosen(scene, heard, progress)
         return bool(heard)
 
     def fitness(self, scene: Scene, block: Block) -> Tensor:
         """What decides which points stay, shape (N,)."""
         return scene.magnitude(block)(scene.points(block))
 
-    def _exchange(self, scene: Scene, block: Block) -> None:
+    def chosen(self, scene: Scene, fitness: Mapping[str, Tensor | None], progress: float) -> None:
+        """Called after points were exchanged, with the fitness of the old ones by condition."""
+
+    def _chooses(self, block: Block) -> bool:
+        return self.conditions == "all" or block.kind == "equation"
+
+    def _exchange(self, scene: Scene, block: Block, fitness: Tensor | None) -> None:
         old = scene.points(block)
-        if self.conditions == "equations" and block.kind != "equation":
+        if fitness is None:
             keep = torch.zeros(len(old), dtype=torch.bool, device=old.X.device)
         else:
-            keep = retained(self.fitness(scene, block))
+            keep = retained(fitness)
             self.kept[block.name] = keep.double().mean()
         scene.place(block, exchange(old, scene.draw(block, len(old)), keep))
 
@@ -154,19 +164,14 @@ class CausalR3(R3):
         self.gamma = torch.full((), self.start_gamma, dtype=scene.view.dtype, device=scene.generator.device)
         self._shut(scene)
 
-    def update(self, scene, step, progress):
-        if not self.due(step):
-            return False
+    def chosen(self, scene, fitness, progress):
         assert self.gamma is not None
-        heard = [b for b in self._gated(scene) if scene.has_news(b)]
-        sizes = [self.fitness(scene, b) for b in heard]
-        changed = super().update(scene, step, progress)
-        if heard:
+        sizes = [F for b in self._gated(scene) if (F := fitness.get(b.name)) is not None]
+        if sizes:
             self.gamma = self.gamma + self._speed(progress) * torch.exp(
                 -self.epsilon * torch.cat(sizes).square().mean()).clamp_max(self.limit)
         self.progress = progress
         self._shut(scene)
-        return changed
 
     def fitness(self, scene, block):
         sizes = super().fitness(scene, block)

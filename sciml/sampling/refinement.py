@@ -29,6 +29,7 @@ class Refinement(PoolSampler):
     """
 
     grows = True
+    seldom = None
 
     def __init__(self, every: int = 10, add: int = 10, start: float = 0.5, pool: float = 100.0):
         super().__init__(every, pool)

@@ -23,7 +23,8 @@ class Sampler(ABC):
     """Draws and redraws the points of all conditions.
 
     `name` is that of the registry. `reads` says whether the sampler wants the residuals that first-order training
-    computes anyway, `weighs` whether it sets the weights of points, `grows` whether their number changes.
+    computes anyway, `weighs` whether it sets the weights of points, `grows` whether their number changes. `seldom` is
+    what `every` is unless given where all stages are of first order, whose steps are cheap next to a redraw.
 
     Args:
         every: Steps between redraws; 0 keeps the first points.
@@ -33,6 +34,7 @@ class Sampler(ABC):
     reads = False
     weighs = False
     grows = False
+    seldom: int | None = None
 
     def __init__(self, every: int = 10):
         self.demand(every >= 0, "every", every, "0 (never) or a number of steps")
