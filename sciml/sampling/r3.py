@@ -91,8 +91,8 @@ class R3(RegionSampler):
         crowded = [name.removeprefix("kept ") for name, share in found.items() if share > CROWDED]
         if crowded and not self._warned:
             self._warned = True
-            log.warning("sampler=%s keeps more than %.0f %% of the points of %s: training stands still there, and the "
-                        "points crowd where |r| is largest; uniform or rad would spread them", self.name, 100 * CROWDED,
+            log.warning("sampler=%s keeps more than %.0f %% of the points of %s: they crowd where |r| is largest, and "
+                        "training does not lower it there; uniform or rad would spread them", self.name, 100 * CROWDED,
                         ", ".join(crowded))
         return found
 
