@@ -715,3 +715,12 @@ def test_check_prints_the_condition_before_and_after(capsys):
     assert command("check", "poisson", "--spectrum", "--precondition", "lu", "--points", 100) == 0
     text = capsys.readouterr().out
     assert "κ(JᵀJ)" in text and "plain" in text and "lu" in text
+
+
+def test_a_sampler_that_has_nothing_to_draw_is_named(caplog):
+    problem = sciml.load_problem("poisson")
+    for sampler, said in (("r3", True), ("rad", False)):
+        caplog.clear()
+        Training(problem, make_recipe(problem.defaults, {"precondition": "ilu", "sampler": sampler, "points": 100,
+                                                         "constraints": "soft"}))
+        assert (f"sampler={sampler} does nothing: precondition=ilu" in caplog.text) == said

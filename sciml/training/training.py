@@ -92,6 +92,10 @@ class Training:
         self.scene = Scene(self.objective, drawn, {b.name: point_count(problem, recipe, b) for b in drawn},
                            self.generator, recipe.steps)
         self.sampler: Sampler = SAMPLERS[recipe.sampler](**sampler_options(recipe))
+        if not drawn and recipe.sampler not in (Recipe.sampler, problem.defaults.get("sampler")):
+            log.warning("sampler=%s does nothing: %s; leave it out", recipe.sampler,
+                        f"precondition={recipe.precondition} keeps all points on its grid" if placed else
+                        "the points of all conditions are given")
         self.sampler.check(self.scene)
         self.sampler.begin(self.scene)
         self.preconditioner.update(self.objective, 0)
