@@ -26,6 +26,12 @@ def relative_l2(prediction: np.ndarray, reference: np.ndarray) -> float:
     return float(np.linalg.norm(difference) / size)
 
 
+def mean_absolute(prediction: np.ndarray, reference: np.ndarray) -> float:
+    """mean |u − u_ref|, in the units of u; points where the reference is NaN (outside the domain) are left out."""
+    inside = np.isfinite(reference)
+    return float(np.abs(prediction[inside] - reference[inside]).mean())
+
+
 def null_score(reference: np.ndarray) -> float:
     """Relative L2 error of the best constant: what a method that learnt nothing can score."""
     inside = reference[np.isfinite(reference)]

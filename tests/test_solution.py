@@ -56,6 +56,8 @@ def test_errors_are_those_of_the_formula(solution):
     assert solution.relative_l2()["u"] == pytest.approx(error, rel=1e-10)
     null = np.linalg.norm(exact - exact.mean()) / np.linalg.norm(exact)
     assert solution.null_score()["u"] == pytest.approx(null, rel=1e-10)
+    mean = np.abs(solution(x=x, t=t)["u"] - exact).mean()
+    assert solution.mean_absolute()["u"] == solution.result()["mean_absolute"]["u"] == pytest.approx(mean, rel=1e-10)
 
 
 def test_a_saved_solution_loads_with_the_same_predictions(solution, tmp_path):

@@ -18,7 +18,7 @@ class Row:
         time: Seconds of training.
         target: What the median is meant to reach; None: no target is set.
         measure: "field": mean relative L2 of the unknowns in `unknowns` (all if empty); "parameters": largest relative
-            error of the unknown parameters.
+            error of the unknown parameters; "absolute": mean |u − u_ref|.
         unknowns: Which unknowns count.
         label: Text of the row.
         options: Of `solve`, over those of the problem file.

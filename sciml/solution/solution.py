@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ProblemError, unknown_name
-from ..metrics import errors, null_score, overall
+from ..metrics import errors, mean_absolute, null_score, overall
 from ..objective import Objective, build_objective, place_points
 from ..points import Points
 from ..problem import Problem
@@ -151,6 +151,11 @@ class Solution:
         prediction = self.predict(self.truth.X)
         return errors(prediction, self.truth.facing(prediction))
 
+    def mean_absolute(self) -> dict[str, float]:
+        """mean |u − u_ref| by unknown, for those that have a reference."""
+        prediction = self.predict(self.truth.X)
+        return {u: mean_absolute(prediction[u], v) for u, v in self.truth.facing(prediction).items() if u in prediction}
+
     def null_score(self) -> dict[str, float]:
         """The same for the best constant."""
         return {u: null_score(v) for u, v in self.truth.values.items()}
@@ -185,6 +190,7 @@ class Solution:
         return {
             "status": self.status, "problem": self.problem.title, "relative_l2": errors_,
             "relative_l2_overall": overall(errors_) if errors_ else None, "null_score": self.null_score(),
+            "mean_absolute": self.mean_absolute(),
             "parameter_values": self.parameters, "parameter_errors": self.parameter_errors(),
             "other_states": self.other_states(),
             "reference": describe(self.truth), "loss": self.loss,
