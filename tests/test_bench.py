@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from small import command
+from small import SMALL, command
 
-from sciml.bench import SUITES, run_suite, sampling
+from sciml.bench import SUITES, methods, run_suite, sampling
 from sciml.bench.row import Row
 from sciml.errors import ProblemError
 from sciml.objective import make_recipe
@@ -78,3 +78,23 @@ def test_the_command_takes_seconds_per_row(tmp_path, capsys):
     assert command("bench", "--suite", "sampling", "--only", "first-fixed", "--seeds", 1, "--time", 0.1,
                    "--out", tmp_path) == 0
     assert "convection first-fixed seed 0" in capsys.readouterr().out
+
+
+def test_steps_at_equal_cost_follow_from_costs_measured_in_turns(monkeypatch):
+    monkeypatch.setattr(methods, "FIRST_ORDER", {"Adam": dict(optimizer="adam"),
+                                                 "M-ConFIG": dict(optimizer="m-config")})
+    monkeypatch.setattr(methods, "_options", lambda o: {**SMALL, "constraints": "soft", **o})
+    found = methods.costs("heat", rounds=2, steps=2)
+    assert found["adam"] == 1.0 and 0.05 < found["m-config"] < 20
+    row = methods.METHODS[0]
+    assert methods.steps_of(row, 1.0) == row.time * methods.RATE and methods.steps_of(row, 1.5) == row.time * 100 / 1.5
+
+
+def test_the_table_of_methods_states_steps_and_ratios(tmp_path):
+    for seed, error in enumerate((0.2, 0.1, 0.4)):
+        for row, factor in zip(methods.METHODS[:2], (1, 2), strict=True):
+            path = tmp_path / f"{row.key}-cpu-seed{seed}.json"
+            path.write_text(json.dumps({"error": factor * error, "steps": 6000}))
+    text = methods.table("cpu", tmp_path)
+    assert "| Adam | 2.0e-01 (1); 1.0e-01 – 4.0e-01; 6,000 steps | – | – |" in text
+    assert "| MultiAdam | 4.0e-01 (2);" in text

@@ -21,7 +21,7 @@ import torch
 from ..errors import ProblemError, look_up
 from ..problem import load_problem
 from ..training import solve
-from . import preconditioning, race, sampling, steptime
+from . import methods, preconditioning, race, sampling, steptime
 from .contests import CONTESTS
 from .row import Row
 
@@ -74,28 +74,9 @@ PRECONDITIONED = tuple(
         "Adam": {}, "Adam, ILU, exact residual": {"precondition": "ilu"},
         "Adam, ILU, residual by differences (PCPINN)": {"precondition": "ilu", "ilu.residual": "differences"},
         "Adam, H⁻¹": {"precondition": "h-minus-1"}}.items()))
-FIRST_ORDER: dict[str, dict[str, Any]] = {
-    "Adam": dict(optimizer="adam"), "MultiAdam": dict(optimizer="multiadam"),
-    "ConFIG": dict(optimizer="adam", balance="config"), "M-ConFIG": dict(optimizer="m-config"),
-    "PCGrad": dict(optimizer="adam", balance="pcgrad"),
-    "IMTL-G": dict(optimizer="adam", balance="imtl-g"),
-    "Adam + GUA": dict(optimizer="adam", balance="gua"),
-    "Adam + grad-norm": dict(optimizer="adam", balance="grad-norm"),
-    "SOAP + grad-norm": dict(optimizer="soap", balance="grad-norm")}
-
-
-def _first_order(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {"constraints": "soft", "sampler": "uniform", "points": 500, "model": dict(width=32, depth=3),
-            "compile": True, "schedule": "cosine", "report": 10.0, f"{options['optimizer']}.lr": 5e-3, **options}
-
-
-METHODS = tuple(Row(problem, 90, None, label=label, method=name.lower().replace(" ", ""), options=_first_order(options))
-                for problem, label in (("burgers", "Burgers"), ("kovasznay", "Kovasznay flow"),
-                                       ("poisson_scale", "four holes, L = 8"))
-                for name, options in FIRST_ORDER.items())
-SUITES: dict[str, tuple[Row, ...]] = {"quick": QUICK, "full": QUICK + MORE, "ladder": LADDER, "methods": METHODS,
-                                      "preconditioned": PRECONDITIONED, "sampling": sampling.ROWS,
-                                      "race": (), "steptime": (), "preconditioning": ()}
+SUITES: dict[str, tuple[Row, ...]] = {"quick": QUICK, "full": QUICK + MORE, "ladder": LADDER,
+                                      "methods": methods.METHODS, "preconditioned": PRECONDITIONED,
+                                      "sampling": sampling.ROWS, "race": (), "steptime": (), "preconditioning": ()}
 
 
 def run_suite(name: str, *, only: Sequence[str] | None = None, seeds: int | None = None, device: str = "cpu",
@@ -120,8 +101,9 @@ def run_suite(name: str, *, only: Sequence[str] | None = None, seeds: int | None
     out.mkdir(parents=True, exist_ok=True)
     for row in rows:
         if row.problem in wanted or row.method in wanted:
+            budget = {"time": row.time} if name != "methods" else {"steps": _equal_steps(row, device, out)}
             for seed in range(seeds or 3):
-                yield from _run(row, seed, device, out)
+                yield from _run(row, seed, device, out, budget)
     tables = {}
     if name == "sampling":
         if only is None or "cost" in only:
@@ -135,7 +117,7 @@ def run_suite(name: str, *, only: Sequence[str] | None = None, seeds: int | None
                 yield from _race(problem, seed, out)
         tables[name] = _race_table(out)
     elif name in ("ladder", "methods", "preconditioned"):
-        tables[name] = methods_table(device, out) if name == "methods" else accuracy_table(rows, device, out)
+        tables[name] = methods.table(device, out) if name == "methods" else accuracy_table(rows, device, out)
     else:
         if (only is None or "steptime" in only) and not (out / f"steptime-{device}.json").exists():
             _keep(out / f"steptime-{device}.json", {"rows": steptime.measure(device=device), "machine": machine()})
@@ -157,11 +139,19 @@ def machine() -> dict:
             "platform": platform.machine(), "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None}
 
 
-def _run(row: Row, seed: int, device: str, out: Path) -> Iterator[str]:
+def _equal_steps(row: Row, device: str, out: Path) -> int:
+    path = out / f"methods-cost-{row.problem}-{device}.json"
+    if not path.exists():
+        _keep(path, {"over adam": methods.costs(row.problem, device), "machine": machine()})
+    return methods.steps_of(row, json.loads(path.read_text())["over adam"][row.method])
+
+
+def _run(row: Row, seed: int, device: str, out: Path, budget: Mapping[str, Any] | None = None) -> Iterator[str]:
     path = out / f"{row.key}-{device}-seed{seed}.json"
     if path.exists():
         return
-    solution = solve(load_problem(row.problem), **{"time": row.time, "seed": seed, "device": device, **row.options})
+    budget = {"time": row.time} if budget is None else budget
+    solution = solve(load_problem(row.problem), **{**budget, "seed": seed, "device": device, **row.options})
     result = solution.result()
     if row.measure == "parameters":
         error = max(result["parameter_errors"].values())
@@ -188,26 +178,6 @@ def accuracy_table(rows: Sequence[Row], device: str, out: Path) -> str:
             f"| {row.label or row.problem.replace('_', ' ')} | {median(f['seconds'] for f in found):.0f} | "
             f"**{median(errors):.1e}** | {min(errors):.1e} – {max(errors):.1e} | {target} | "
             f"{median(f['steps'] for f in found):.0f} | {found[0]['parameters']:,} | {len(found)} |")
-    return "\n".join(lines)
-
-
-def methods_table(device: str, out: Path) -> str:
-    """Markdown of first-order methods at equal time: median error by problem, in brackets that over Adam's."""
-    problems = {row.problem: row.label for row in METHODS}
-    lines = ["| method | " + " | ".join(problems.values()) + " |", "|---" * (1 + len(problems)) + "|"]
-    base: dict[str, float] = {}
-    for name in FIRST_ORDER:
-        cells = []
-        for problem in problems:
-            row = next(r for r in METHODS if r.problem == problem and r.method == name.lower().replace(" ", ""))
-            errors = [f["error"] for f in row.results(device, out)]
-            if not errors:
-                cells.append("–")
-                continue
-            middle = median(errors)
-            ratio = middle / base.setdefault(problem, middle)
-            cells.append(f"{middle:.1e} ({ratio:.2g}); {min(errors):.1e} – {max(errors):.1e}")
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

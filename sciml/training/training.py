@@ -201,6 +201,12 @@ class Training:
                 shown = clock = time.perf_counter()
         yield self._finite_report()
 
+    def advance(self, steps: int) -> None:
+        """Some steps without reports, checks or a look at the budget: for timing."""
+        for _ in range(steps):
+            self._redraw()
+            self._advance()
+
     def _asked_to_stop(self, stop: Callable[[], str] | None) -> bool:
         reason = stop() if stop is not None else ""
         if reason:

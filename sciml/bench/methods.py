@@ -1,0 +1,91 @@
+"""First-order methods at equal cost: of each as many steps as fit into the time of Adam's, measured in turns.
+
+Seconds on a shared machine vary by more than the methods differ. So all methods of a problem first take turns in one
+process, a few steps each, and the medians of their step times over Adam's divide the budget; the runs themselves are
+counted in steps, and repeat bit by bit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from ..objective import make_recipe
+from ..problem import load_problem
+from ..training import Training
+from .row import Row
+
+FIRST_ORDER: dict[str, dict[str, Any]] = {
+    "Adam": dict(optimizer="adam"), "MultiAdam": dict(optimizer="multiadam"),
+    "ConFIG": dict(optimizer="adam", balance="config"), "M-ConFIG": dict(optimizer="m-config"),
+    "PCGrad": dict(optimizer="adam", balance="pcgrad"),
+    "IMTL-G": dict(optimizer="adam", balance="imtl-g"),
+    "Adam + GUA": dict(optimizer="adam", balance="gua"),
+    "Adam + grad-norm": dict(optimizer="adam", balance="grad-norm"),
+    "SOAP + grad-norm": dict(optimizer="soap", balance="grad-norm")}
+PROBLEMS = {"burgers": "Burgers", "kovasznay": "Kovasznay flow", "poisson_scale": "four holes, L = 8"}
+RATE = 100                       # steps of Adam that stand for a second
+
+
+def _options(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {"constraints": "soft", "sampler": "uniform", "points": 500, "model": dict(width=32, depth=3),
+            "compile": True, "schedule": "cosine", "report": 10.0, f"{options['optimizer']}.lr": 5e-3, **options}
+
+
+def method(name: str) -> str:
+    """The name of a method in file names."""
+    return name.lower().replace(" ", "")
+
+
+METHODS = tuple(Row(problem, 60, None, label=label, method=method(name), options=_options(options))
+                for problem, label in PROBLEMS.items() for name, options in FIRST_ORDER.items())
+
+
+def costs(problem: str, device: str = "cpu", rounds: int = 7, steps: int = 20) -> dict[str, float]:
+    """Seconds per step over Adam's, by method: the median of rounds in which all take turns."""
+    runs = {}
+    for name, options in FIRST_ORDER.items():
+        given = {**_options(options), "steps": 10**6, "device": device}
+        found = load_problem(problem)
+        runs[method(name)] = Training(found, make_recipe(found.defaults, given))
+    for run in runs.values():
+        run.advance(10)                                      # compiles
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run.advance(steps)
+            if device != "cpu":
+                torch.cuda.synchronize()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: median(s / a for s, a in zip(seconds[name], seconds["adam"], strict=True)) for name in runs}
+
+
+def steps_of(row: Row, over_adam: float) -> int:
+    """Steps of a row: those of Adam in its nominal seconds, over the method's cost."""
+    return max(round(row.time * RATE / over_adam), 1)
+
+
+def table(device: str, out: Path) -> str:
+    """Markdown: median error by method and problem, in brackets its ratio to Adam's; range; steps."""
+    lines = ["| method | " + " | ".join(PROBLEMS.values()) + " |", "|---" * (1 + len(PROBLEMS)) + "|"]
+    base: dict[str, float] = {}
+    for name in FIRST_ORDER:
+        cells = []
+        for problem in PROBLEMS:
+            row = next(r for r in METHODS if r.problem == problem and r.method == method(name))
+            found = row.results(device, out)
+            if not found:
+                cells.append("–")
+                continue
+            errors = [f["error"] for f in found]
+            ratio = median(errors) / base.setdefault(problem, median(errors))
+            cells.append(f"{median(errors):.1e} ({ratio:.2g}); {min(errors):.1e} – {max(errors):.1e}; "
+                         f"{found[0]['steps']:,} steps" + (f", {len(found)} seeds" if len(found) != 3 else ""))
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
