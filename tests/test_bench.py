@@ -23,7 +23,7 @@ def test_every_row_is_a_valid_recipe_of_a_sampler_that_there_is_and_has_a_file_o
     assert {row.options["sampler"] for row in rows} <= set(SAMPLERS)
     assert len({row.key for row in rows}) == len(rows)
     for row in rows:
-        recipe = make_recipe(load_problem(row.problem).defaults, {"time": row.time, **row.options})
+        recipe = make_recipe(load_problem(row.problem).defaults, {**row.budget, **row.options})
         assert recipe.sampler == row.label
 
 
@@ -37,16 +37,16 @@ def test_samplers_that_are_not_there_are_left_out():
     assert [row.label for row in found] == ["fixed"]
 
 
-def test_a_table_has_median_ratio_range_and_steps_of_each_sampler(tmp_path):
-    fixed, uniform = (Row("heat", 5, None, label=n, method=f"first-{n}") for n in ("fixed", "uniform"))
+def test_a_table_has_median_ratio_and_range_of_each_sampler(tmp_path):
+    fixed, uniform = (Row("heat", 0, None, label=n, method=f"first-{n}", steps=1000) for n in ("fixed", "uniform"))
     keep(fixed, tmp_path, [0.4, 0.1, 0.2], 1000)
-    keep(uniform, tmp_path, [0.05, 0.1, 0.2], 900)
+    keep(uniform, tmp_path, [0.05, 0.1, 0.2], 1000)
     lines = sampling.markdown([fixed, uniform], "cpu", tmp_path).splitlines()
-    assert lines[0] == "| sampler | heat, 5 s |"
-    assert lines[2] == "| fixed | **2.0e-01** (2); 1.0e-01 – 4.0e-01; 1,000 steps |"
-    assert lines[3] == "| uniform | **1.0e-01** (1); 5.0e-02 – 2.0e-01; 900 steps |"
+    assert lines[0] == "| sampler | heat, 1,000 steps |"
+    assert lines[2] == "| fixed | **2.0e-01** (2); 1.0e-01 – 4.0e-01 |"
+    assert lines[3] == "| uniform | **1.0e-01** (1); 5.0e-02 – 2.0e-01 |"
     assert lines[-1] == "Seeds: 3."
-    assert sampling.with_published("\n".join(lines)).splitlines()[2].endswith("steps | 107.5 % |")
+    assert sampling.with_published("\n".join(lines)).splitlines()[2].endswith("4.0e-01 | 107.5 % |")
 
 
 def test_a_table_without_results_is_empty(tmp_path):

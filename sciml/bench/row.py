@@ -15,7 +15,7 @@ class Row:
 
     Args:
         problem: Name of the problem file.
-        time: Seconds of training.
+        time: Seconds of training; nominal where `steps` is given.
         target: What the median is meant to reach; None: no target is set.
         measure: "field": mean relative L2 of the unknowns in `unknowns` (all if empty); "parameters": largest relative
             error of the unknown parameters; "absolute": mean |u − u_ref|.
@@ -23,6 +23,7 @@ class Row:
         label: Text of the row.
         options: Of `solve`, over those of the problem file.
         method: With `options`, a name for them.
+        steps: The budget in place of `time`, where runs are compared whatever else the machine does.
     """
 
     problem: str
@@ -33,11 +34,23 @@ class Row:
     label: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     method: str = ""
+    steps: int | None = None
 
     @property
     def key(self) -> str:
         """File name of the row's results."""
-        return f"{self.problem}-{self.method + '-' if self.method else ''}{self.time:g}s"
+        budget = f"{self.time:g}s" if self.steps is None else f"{self.steps}steps"
+        return f"{self.problem}-{self.method + '-' if self.method else ''}{budget}"
+
+    @property
+    def extent(self) -> str:
+        """The budget in words."""
+        return f"{self.time:g} s" if self.steps is None else f"{self.steps:,} steps"
+
+    @property
+    def budget(self) -> dict[str, float | int]:
+        """Options of `solve` that end the run."""
+        return {"time": self.time} if self.steps is None else {"steps": self.steps}
 
     def results(self, device: str, out: Path) -> list[dict]:
         """What was kept of the row's runs in a folder, by seed."""

@@ -1,4 +1,4 @@
-"""Samplers side by side at equal seconds: three tables of errors, and what each adds to the time of a step.
+"""Samplers side by side at equal steps: three tables of errors, and what each adds to the time of a step.
 
     first order     Adam on convection, 1,000 points, after Daw et al. (2023): where the published numbers come from
     second order    Gauss–Newton on convection, Allen–Cahn and Burgers by their own recipes
@@ -54,28 +54,28 @@ FEW_RECIPE: Options = {"optimizer": "adam", "adam.lr": 1e-3, "constraints": "sof
                        "model": {**TANH, "width": 64, "depth": 4}}
 
 
-def rows(table: str, problem: str, samplers: Mapping[str, Options], time: float, recipe: Options) -> tuple[Row, ...]:
+def rows(table: str, problem: str, samplers: Mapping[str, Options], steps: int, recipe: Options) -> tuple[Row, ...]:
     """A row per sampler that there is."""
-    return tuple(Row(problem, time, None, label=name, method=f"{table}-{name}",
+    return tuple(Row(problem, 0, None, label=name, method=f"{table}-{name}", steps=steps,
                      options={**recipe, "sampler": name, **options})
                  for name, options in samplers.items() if name in SAMPLERS)
 
 
-def first_order(time: float = 240) -> tuple[Row, ...]:
+def first_order(steps: int = 20000) -> tuple[Row, ...]:
     """Rows of the first table."""
-    return rows("first", "convection", FIRST, time, FIRST_RECIPE)
+    return rows("first", "convection", FIRST, steps, FIRST_RECIPE)
 
 
-def second_order(time: float = 40) -> tuple[Row, ...]:
+def second_order(steps: int = 120) -> tuple[Row, ...]:
     """Rows of the second table."""
     return tuple(r for problem, recipe in SECOND_RECIPES.items()
-                 for r in rows("second", problem, SECOND, time, recipe))
+                 for r in rows("second", problem, SECOND, steps, recipe))
 
 
-def few_points(time: float = 120) -> tuple[Row, ...]:
+def few_points(steps: int = 8000) -> tuple[Row, ...]:
     """Rows of the third table."""
     return tuple(r for problem, (inside, on) in FEW_POINTS.items()
-                 for r in rows("few", problem, FEW, time, {**FEW_RECIPE, "points": inside, "boundary_points": on}))
+                 for r in rows("few", problem, FEW, steps, {**FEW_RECIPE, "points": inside, "boundary_points": on}))
 
 
 ROWS = first_order() + second_order() + few_points()
@@ -92,13 +92,13 @@ def tables(chosen: Sequence[Row], device: str, out: Path) -> dict[str, str]:
 
 
 def markdown(chosen: Sequence[Row], device: str, out: Path) -> str:
-    """Errors by sampler and problem: median, in brackets its ratio to `uniform`'s, range over seeds, median steps."""
+    """Errors by sampler and problem: median, in brackets its ratio to `uniform`'s, range over seeds."""
     results = {(r.label, r.problem): r.results(device, out) for r in chosen}
     results = {key: found for key, found in results.items() if found}
     if not results:
         return ""
     problems = {r.problem: r for r in chosen if any(p == r.problem for _, p in results)}
-    lines = ["| sampler | " + " | ".join(f"{p.replace('_', ' ')}, {r.time:g} s" for p, r in problems.items()) + " |",
+    lines = ["| sampler | " + " | ".join(f"{p.replace('_', ' ')}, {r.extent}" for p, r in problems.items()) + " |",
              "|---" * (1 + len(problems)) + "|"]
     for name in dict.fromkeys(name for name, _ in results):
         cells = []
@@ -115,8 +115,7 @@ def _cell(found: Sequence[Mapping], base: Sequence[Mapping] | None) -> str:
     errors = [f["error"] for f in found]
     middle = median(errors)
     ratio = f" ({middle / median(f['error'] for f in base):.2g})" if base else ""
-    steps = median(f["steps"] for f in found)
-    return f"**{middle:.1e}**{ratio}; {min(errors):.1e} – {max(errors):.1e}; {steps:,.0f} steps"
+    return f"**{middle:.1e}**{ratio}; {min(errors):.1e} – {max(errors):.1e}"
 
 
 def with_published(table: str) -> str:

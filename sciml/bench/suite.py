@@ -92,7 +92,7 @@ def run_suite(name: str, *, only: Sequence[str] | None = None, seeds: int | None
         time: Seconds of every row, in place of its own.
     """
     rows = look_up("suite", name, SUITES)
-    rows = rows if time is None else tuple(replace(row, time=time) for row in rows)
+    rows = rows if time is None else tuple(replace(row, time=time, steps=None) for row in rows)
     known = dict.fromkeys([r.problem for r in rows] or CONTESTS) if name != "steptime" else {}
     known |= dict.fromkeys(row.method for row in rows if name == "sampling")
     for problem in set(only or ()) - {"steptime", "cost"}:
@@ -101,7 +101,7 @@ def run_suite(name: str, *, only: Sequence[str] | None = None, seeds: int | None
     out.mkdir(parents=True, exist_ok=True)
     for row in rows:
         if row.problem in wanted or row.method in wanted:
-            budget = {"time": row.time} if name != "methods" else {"steps": _equal_steps(row, device, out)}
+            budget = row.budget if name != "methods" else {"steps": _equal_steps(row, device, out)}
             for seed in range(seeds or 3):
                 yield from _run(row, seed, device, out, budget)
     tables = {}
@@ -150,7 +150,7 @@ def _run(row: Row, seed: int, device: str, out: Path, budget: Mapping[str, Any] 
     path = out / f"{row.key}-{device}-seed{seed}.json"
     if path.exists():
         return
-    budget = {"time": row.time} if budget is None else budget
+    budget = row.budget if budget is None else budget
     solution = solve(load_problem(row.problem), **{**budget, "seed": seed, "device": device, **row.options})
     result = solution.result()
     if row.measure == "parameters":
