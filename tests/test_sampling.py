@@ -196,3 +196,9 @@ def test_rolling_keeps_its_share_and_draws_the_rest_by_rads_density(keep):
 def test_pools_are_scored_less_often_where_steps_are_cheap(options, every):
     recipe = make_recipe({}, options)
     assert SAMPLERS[recipe.sampler](**sampler_options(recipe)).every == every
+
+
+def test_batches_by_importance_last_longer_where_steps_learn_from_each_other():
+    of = lambda **options: sampler_options(make_recipe({}, {"sampler": "importance", **options}))
+    assert of(optimizer="adam") == {} and of(optimizer="gauss-newton") == {"redraw": 10}
+    assert of(optimizer="lbfgs", **{"importance.redraw": 3}) == {"redraw": 3}

@@ -357,9 +357,8 @@ def sampler_options(recipe: Recipe) -> dict[str, Any]:
             raise ProblemError(f"sampler.{wrong}") from error
         given = ", ".join(f"{k}={v!r}" for k, v in found.items())
         raise ProblemError(f"sampler {recipe.sampler} does not take {given}: {error}") from error
-    if cls.seldom is not None and not any(is_second_order(plan.optimizer) for plan in recipe.stages()):
-        found.setdefault("every", cls.seldom)
-    return found
+    dear = any(is_second_order(plan.optimizer) for plan in recipe.stages())
+    return {**(cls.dear if dear else cls.cheap), **found}
 
 
 def optimizer_options(recipe: Recipe, name: str) -> dict[str, object]:

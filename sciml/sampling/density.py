@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -25,7 +27,7 @@ class PoolSampler(RegionSampler):
     """
 
     rule = "sobol"
-    seldom: int | None = 50
+    cheap: Mapping[str, int] = {"every": 50}
 
     def __init__(self, every: int = 10, pool: float = 8.0):
         super().__init__(every)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -28,7 +29,7 @@ class Importance(Sampler):
 
     Args:
         every: Steps between scorings; 0 keeps the first batch.
-        redraw: Steps between batches, 1 in the paper; more for optimizers that learn from step to step.
+        redraw: Steps between batches, 1 in the paper; 10 unless given where a stage is of second order.
         set: N as a multiple of n, at least 1.
         seeds: S as a multiple of n; S is N at most.
         floor: f in (0, 1].
@@ -38,6 +39,7 @@ class Importance(Sampler):
 
     name = "importance"
     weighs = True
+    dear: Mapping[str, int] = {"redraw": 10}
 
     def __init__(self, every: int = 100, redraw: int = 1, set: float = 10.0, seeds: float = 0.5, floor: float = 0.1):
         super().__init__(every)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from math import ceil
 
 import torch
@@ -29,7 +30,7 @@ class Refinement(PoolSampler):
     """
 
     grows = True
-    seldom = None
+    cheap: Mapping[str, int] = {}
 
     def __init__(self, every: int = 10, add: int = 10, start: float = 0.5, pool: float = 100.0):
         super().__init__(every, pool)

@@ -23,8 +23,9 @@ class Sampler(ABC):
     """Draws and redraws the points of all conditions.
 
     `name` is that of the registry. `reads` says whether the sampler wants the residuals that first-order training
-    computes anyway, `weighs` whether it sets the weights of points, `grows` whether their number changes. `seldom` is
-    what `every` is unless given where all stages are of first order, whose steps are cheap next to a redraw.
+    computes anyway, `weighs` whether it sets the weights of points, `grows` whether their number changes. `cheap`
+    and `dear` are options unless given in runs of first-order stages alone, whose steps are cheap next to a redraw and
+    forget their points, and in the others.
 
     Args:
         every: Steps between redraws; 0 keeps the first points.
@@ -34,7 +35,8 @@ class Sampler(ABC):
     reads = False
     weighs = False
     grows = False
-    seldom: int | None = None
+    cheap: Mapping[str, int] = {}
+    dear: Mapping[str, int] = {}
 
     def __init__(self, every: int = 10):
         self.demand(every >= 0, "every", every, "0 (never) or a number of steps")
