@@ -90,6 +90,6 @@ def table(device: str, out: Path) -> str:
             errors = [f["error"] for f in found]
             ratio = median(errors) / base.setdefault(problem, median(errors))
             cells.append(f"{median(errors):.1e} ({ratio:.2g}); {min(errors):.1e} – {max(errors):.1e}; "
-                         f"{found[0]['steps']:,} steps" + (f", {len(found)} seeds" if len(found) != 3 else ""))
+                         f"{found[0]['steps']:,} steps" + (f", seeds: {len(found)}" if len(found) != 3 else ""))
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
