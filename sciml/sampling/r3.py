@@ -9,13 +9,13 @@ from dataclasses import replace
 import torch
 from torch import Generator, Tensor
 
+from ..balance.causal import TIME
 from ..errors import ProblemError
 from ..points import Points
 from ..problem import Block
 from .sampler import RegionSampler
 from .scene import Scene
 
-TIME = "t"
 CROWDED, OPEN = 0.9, 1.5
 log = logging.getLogger(__name__)
 
@@ -175,7 +175,7 @@ class CausalR3(R3):
 
     def fitness(self, scene, block):
         sizes = super().fitness(scene, block)
-        return self.gate(scene, block) * sizes if block in self._gated(scene) else sizes
+        return self.gate(scene, block) * sizes if block.kind == "equation" else sizes
 
     def gate(self, scene: Scene, block: Block) -> Tensor:
         """g at the current points of a condition, shape (N,)."""
