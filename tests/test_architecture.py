@@ -19,7 +19,9 @@ FILES = sorted(ROOT.rglob("*.py"))
 FLOORS = [
     ["errors", "memory"],
     ["points"],
+    ["mesh"],
     ["geometry"],
+    ["elements"],
     ["calculus"],
     ["fields"],
     ["problem"],
