@@ -29,6 +29,7 @@ from .problem import (
     Range,
     Robin,
     Unknown,
+    Weak,
     load_problem,
 )
 from .solution import Solution
@@ -37,6 +38,6 @@ from .training import solve
 __all__ = [
     "Ball", "Box", "Condition", "Dirichlet", "Disk", "Domain", "Equation", "Field", "Initial", "Integral", "Interface",
     "Interval", "Neumann", "Normalized", "Observations", "Periodic", "Pin", "Points", "Polygon", "Problem",
-    "ProblemError", "Range", "Robin", "SciMLError", "Solution", "TrainingError", "Unknown", "curl", "d",
+    "ProblemError", "Range", "Robin", "SciMLError", "Solution", "TrainingError", "Unknown", "Weak", "curl", "d",
     "div", "dot", "grad", "laplacian", "load_problem", "norm", "solve",
 ]

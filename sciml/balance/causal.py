@@ -44,10 +44,10 @@ class Causal(PointWeights):
         self.epsilon, self.chunks = float(epsilon), int(chunks)
 
     def weighed(self, view):
-        return [b for b in super().weighed(view) if b.combine != "integral"]
+        return [b for b in super().weighed(view) if not b.whole]
 
     def _equations(self, view: View) -> list[Block]:
-        return [b for b in view.blocks if b.kind == "equation" and b.combine != "integral"]
+        return [b for b in view.blocks if b.kind == "equation" and not b.whole]
 
     def check(self, view):
         names = next(iter(view.points.values())).names

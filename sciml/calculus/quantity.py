@@ -12,6 +12,7 @@ one) get their derivatives by forward-mode automatic differentiation of the func
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from numbers import Real
@@ -149,9 +150,9 @@ class Leaf(Quantity):
     """A quantity that comes from outside: ∂^α of an unknown, a coordinate, a parameter, a normal or data.
 
     Args:
-        kind: "unknown", "coordinate", "parameter", "normal" or "data".
+        kind: "unknown", "coordinate", "parameter", "normal", "data" or "test" (a test function).
         name: Its name.
-        alpha: The derivative, zero but for unknowns.
+        alpha: The derivative, zero but for unknowns and test functions.
     """
 
     def __init__(self, frame: Frame, kind: str, name: str, alpha: tuple[int, ...]):
@@ -165,9 +166,9 @@ class Leaf(Quantity):
 
     def _differentiate(self, coordinate):
         i = self.frame.coordinates.index(coordinate)
-        if self.kind == "unknown":
+        if self.kind in ("unknown", "test"):
             alpha = tuple(a + (j == i) for j, a in enumerate(self.alpha))
-            return self.frame.leaf("unknown", self.name, alpha)
+            return self.frame.leaf(self.kind, self.name, alpha)
         if self.kind == "coordinate":
             return 1.0 if self.name == coordinate else 0.0
         if self.kind == "parameter":
@@ -344,12 +345,12 @@ def d(quantity, *coordinates: str | Quantity):
     return quantity
 
 
-def substitute(quantity, values: dict[str, object]):
-    """A quantity of coordinates with some of them replaced by numbers or quantities.
+def substitute(quantity, values: Mapping[Any, object]):
+    """A quantity with some of its leaves replaced by numbers or quantities.
 
     Args:
         quantity: A number or an expression.
-        values: Replacement by coordinate name.
+        values: Replacement by coordinate name, or by the key (kind, name, α) of any leaf.
     """
     done: dict[int, object] = {}
 
@@ -358,7 +359,8 @@ def substitute(quantity, values: dict[str, object]):
             return q
         if id(q) not in done:
             if isinstance(q, Leaf):
-                done[id(q)] = values.get(q.name, q) if q.kind == "coordinate" else q
+                named = values.get(q.name, q) if q.kind == "coordinate" else q
+                done[id(q)] = values.get(q.key, named)
             else:
                 args = tuple(visit(a) for a in q.args)
                 kwargs = {k: visit(a) for k, a in q.kwargs.items()}

@@ -123,7 +123,7 @@ def _conditions(training: Training) -> Table:
         table.add_column(name)
     for b in problem.blocks:
         if isinstance(b.region, Points):
-            where, measure = ("quadrature" if b.combine == "integral" else "given points"), ""
+            where, measure = ("quadrature" if b.whole else "given points"), ""
         else:
             where = "interior" if b.region is problem.region else str(getattr(b.region, "label", "domain"))
             measure = f"{b.region.measure:.4g}"

@@ -17,7 +17,7 @@ def culprit(objective: Objective) -> str:
         return objective.worst()
     for block in objective.blocks:
         points, data = objective.points[block.name], objective.data.get(block.name, {})
-        if block.combine == "integral":
+        if block.whole:
             if not _finite_gradient(objective, block, points, data):
                 return f"the gradient of condition {block.name!r} at its integral"
             continue

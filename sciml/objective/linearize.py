@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..calculus.engines import PointwiseReverse, TaylorForward
 from ..calculus.factored import FactoredJacobian, FactoredRows, RowMap, taped_factors
 from ..calculus.jacobian import is_complete, taped_jacobian, vmapped_jacobian
+from ..elements.functionals import Functionals
 from ..errors import TrainingError
 from ..optim.memory import demand_jacobian
 from ..points import Points
@@ -42,6 +43,8 @@ class Linearizer:
              parameters: Sequence[Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """Unweighted rows of shape (R, K) and their Jacobian of shape (R, K, P) for some parameters; None: all."""
         objective = self.objective
+        if block.tests is not None:
+            return self._tested(block, block.tests, points, parameters)
         f, J = self._values(block, points, data, parameters)
         if block.combine == "difference":
             g, G = self._values(block, objective.partner(block, points), data, parameters)
@@ -49,6 +52,19 @@ class Linearizer:
         if block.combine == "integral":
             return objective.integrate(block, points, f) - block.target, objective.integrate(block, points, J)
         return f, J
+
+    def _tested(self, block: Block, tests: Functionals, points: Points, parameters: Sequence[Tensor] | None
+                ) -> tuple[Tensor, Tensor]:
+        """Rows of a weak form: pointwise Jacobians of all points together would take K · N · P numbers."""
+        total: Tensor | None = None
+        values, size = [], max(self.objective.chunk // 2, 1)
+        for start in range(0, len(points), size):
+            f, J = self._values(block, points[start:start + size], None, parameters)
+            values.append(f)
+            part = tests.part(J, start)
+            total = part if total is None else total.add_(part)
+        assert total is not None
+        return tests(torch.cat(values))[:, None], total[:, None]
 
     def matrix(self, parameters: Sequence[Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """r of shape (R,) and J of shape (R, P) for some parameters (None: all), rows as in `Objective.residual`.
@@ -113,7 +129,7 @@ class Linearizer:
         if self.taped and block.name not in self.verified:
             few = points if block.combine == "integral" else points[:VERIFIED]
             self._values(block, few, {k: v[:len(few)] for k, v in data.items()})
-        if not self.taped:
+        if not self.taped or block.tests is not None:
             f, matrix = self.rows(block, points, data)
             return f, FactoredRows.of_matrix(matrix, parameters)
 

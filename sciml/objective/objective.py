@@ -145,7 +145,7 @@ class Objective(nn.Module):
             return f - self._pass(block, self.partner(block, points))
         if block.combine == "integral":
             return self.integrate(block, points, f) - block.target
-        return f
+        return f if block.tests is None else block.tests(f)[:, None]
 
     def integrate(self, block: Block, points: Points, f: Tensor) -> Tensor:
         """Σ wₙ fₙ over each group of quadrature points, shape (groups, …) from (N, …)."""
@@ -156,8 +156,8 @@ class Objective(nn.Module):
     def pieces(self, block: Block, count: int | None = None) -> Iterator[Piece]:
         """The block's points, or `count` of them evenly spaced in their order, in chunks; integrals are never cut."""
         points, data = self.points[block.name], self.data.get(block.name, {})
-        if block.combine == "integral":
-            yield Piece(points, data, slice(0, block.groups))
+        if block.whole:
+            yield Piece(points, data, slice(0, self.row_count(block)))
             return
         if count is not None and count < len(points):
             index = torch.arange(count, device=self.device) * len(points) // count
@@ -168,7 +168,8 @@ class Objective(nn.Module):
 
     def row_count(self, block: Block) -> int:
         """R, rows of one component."""
-        return block.groups if block.combine == "integral" else len(self.points[block.name])
+        whole = len(block.tests.free) if block.tests is not None else block.groups
+        return whole if block.whole else len(self.points[block.name])
 
     def most_rows(self, block: Block) -> int:
         """R that it will have at the end, where a sampler adds points."""
@@ -387,7 +388,7 @@ class Objective(nn.Module):
                     value = float("inf") if bool(bad.any()) else float(size[i])
                     if value > largest:
                         largest = value
-                        at = "its integral" if block.combine == "integral" else ", ".join(
+                        at = "its integral" if block.whole else ", ".join(
                             f"{n}={v:.4g}" for n, v in zip(points.names, points.X[i].tolist(), strict=True))
                         text = f"condition {block.name!r} at {at} (|r| = {float(size[i]):.3g})"
         return text

@@ -19,7 +19,7 @@ from ..calculus import Frame, Quantity
 from ..errors import ProblemError
 from ..geometry import Box, Domain
 from ..points import Points
-from .conditions import Block, Condition, Interface
+from .conditions import Block, Condition, Dirichlet, Interface
 from .contradictions import check_prescribed
 from .lift import check_known, known_part
 from .names import check_names
@@ -139,7 +139,15 @@ class Problem:
             domain = (domain * Box(**{n: (r.low, r.high) for n, r in ranges.items()})).with_space(self.domain.space)
         frame = Frame(tuple(domain.names), tuple(self.domain.space))
         return Setting(frame, domain, _names(self.unknowns), constants, trainable, self._breaks(),
-                       tuple(ranges))
+                       tuple(ranges), self._fixed())
+
+    def _fixed(self) -> dict[str, tuple]:
+        found: dict[str, tuple] = {}
+        for c in self.conditions:
+            if isinstance(c, Dirichlet):
+                for unknown in c.values:
+                    found[unknown] = (*found.get(unknown, ()), c.on)
+        return found
 
     def _breaks(self) -> dict[str, tuple[float, ...]]:
         found: dict[str, set[float]] = {}

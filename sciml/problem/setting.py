@@ -65,6 +65,8 @@ class Setting:
         trainable: Parameters to be found.
         breaks: Positions of interfaces by coordinate, increasing.
         ranged: Names of the parameter axes.
+        fixed: Where Dirichlet data are prescribed, by unknown: the items that conditions were given as `on`.
+        tests: Names of test functions that may be asked for.
     """
 
     frame: Frame
@@ -74,6 +76,8 @@ class Setting:
     trainable: Mapping[str, Unknown]
     breaks: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     ranged: tuple[str, ...] = ()
+    fixed: Mapping[str, tuple] = field(default_factory=dict)
+    tests: tuple[str, ...] = ()
 
     def names(self, normal: bool = False) -> dict[str, object]:
         """Everything that can be asked for by name."""
@@ -82,6 +86,7 @@ class Setting:
         found.update({n: leaf("unknown", n) for n in self.unknowns})
         found.update(self.constants)
         found.update({n: leaf("parameter", n) for n in self.trainable})
+        found.update({n: leaf("test", n) for n in self.tests})
         if normal:
             found["normal"] = Vector({n: leaf("normal", n) for n in self.frame.space})
         return found

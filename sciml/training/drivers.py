@@ -203,7 +203,7 @@ class FirstOrder(Driver):
         weights, shares = dict(objective.point_weights), dict(objective.shares)
         for block in objective.blocks:
             have, name = points[block.name], block.name
-            if block.combine == "integral" or len(have) <= batch:
+            if block.whole or len(have) <= batch:
                 continue
             index = self._draw(len(have), batch, name)
             points[name] = have[index]

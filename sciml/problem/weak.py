@@ -1,0 +1,214 @@
+"""Weak conditions on meshes: ∫ F(u, v) = 0 for all test functions v.
+
+    ∫_Ω F(u, ∇u, v, ∇v) dx + Σ_Γ ∫_Γ G_Γ(u, v) ds = 0   for all v in a finite-element space
+
+The test functions are the nodal functions of the mesh; those that sit where Dirichlet data are prescribed are left out.
+The unknown is any field, read at quadrature points: that makes it a Petrov–Galerkin method, in which fluxes across
+surfaces where coefficients jump, and natural boundary conditions, hold without being stated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ..calculus import Program, Quantity
+from ..calculus.quantity import is_number, substitute
+from ..elements.functionals import Functionals, Term, places
+from ..elements.space import Space
+from ..errors import ProblemError, unknown_name
+from ..geometry import Domain, Region
+from ..mesh.complex import Complex
+from ..points import Points
+from .block import Block
+from .condition import Condition, faces_of
+from .setting import Setting, components, function_name
+
+
+class Weak(Condition):
+    """A weak form that must vanish for every test function.
+
+    Args:
+        form: F: takes unknowns, their test functions, coordinates and parameters by name; linear in the test functions
+            and their first derivatives, e.g. `lambda u, v: u.x * v.x + u.y * v.y - v`.
+        natural: G by surface group of the mesh: forms that are integrated over it (prescribed fluxes, Robin terms),
+            which may also ask for `normal`; e.g. `{"outlet": lambda v: -2.0 * v}`.
+        tests: Name of the test function; of several: a dict from each name to the unknown it belongs to, which says
+            where it vanishes. One unknown needs none: its test function is called v.
+        order: Of the test functions, 1 or 2; by test function if it is a dict.
+        degree: Of the quadrature on cells and facets; None: twice the order, plus one.
+
+    Raises:
+        ProblemError: The domain is no mesh, a form is not linear in the test functions, or a name is unknown.
+
+    Note:
+        Derivatives of the unknown beyond those that the form contains are not asked for, so second-order equations
+        need a field of first derivatives only. The quadrature sees the field at its points only: a field that
+        oscillates between them may satisfy all rows.
+    """
+
+    kind = "weak"
+
+    def __init__(self, form: Callable, natural: Mapping[str, Callable] | None = None,
+                 tests: str | Mapping[str, str] = "v", order: int | Mapping[str, int] = 1, degree: int | None = None,
+                 name: str | None = None, weight: float = 1.0):
+        super().__init__(name, weight)
+        if not callable(form):
+            raise ProblemError(f"Weak needs a function of unknowns and test functions, got {form!r}")
+        self.form, self.natural, self.tests, self.order = form, dict(natural or {}), tests, order
+        self.degree = degree
+
+    @property
+    def label(self):
+        return self.name or function_name(self.form, self.kind)
+
+    def blocks(self, setting, name):
+        where = f"condition {name!r}"
+        complex_ = mesh_of(setting, where)
+        tests = self._tests(setting, where)
+        inner = replace(setting, tests=tuple(tests))
+        forms: dict[str | None, object] = {None: _scalar(inner.call(self.form, where), name, where)}
+        for group, form in self.natural.items():
+            if group not in complex_.surfaces and group != "boundary":
+                raise ProblemError(f"{where}: {unknown_name('region', group, [*complex_.surfaces, 'boundary'])}")
+            forms[group] = _scalar(inner.call(form, f"{where} on {group!r}", normal=True), name, where)
+        found = []
+        for v, unknown in tests.items():
+            order = self.order if isinstance(self.order, int) else self.order.get(v, 1)
+            space = Space(complex_, order)
+            terms = _terms(setting, forms, v, list(tests), where)
+            if not terms:
+                raise ProblemError(f"{where}: the test function {v!r} does not occur in the form")
+            outputs = {f"{group or 'inside'}.{alpha}": f for (group, alpha), f in terms.items()}
+            program = Program(outputs)
+            if not program.uses("unknown"):
+                raise ProblemError(f"{where}: the part that multiplies {v!r} contains no unknown; nothing can make it "
+                                   "vanish")
+            at = places(space, tuple(self.natural), self.degree or 2 * order + 1)
+            free = _free(space, setting.fixed.get(unknown, ()), complex_)
+            if not len(free):
+                raise ProblemError(f"{where}: no test function {v!r} is left: every node has Dirichlet data; refine "
+                                   "the mesh, or take order=2")
+            rows = Functionals(space, at, list(terms), free)
+            points = Points(at.X, setting.domain.names, at.weights, at.normals)
+            label = name if len(tests) == 1 else f"{name}.{v}"
+            found.append(Block(label, (label,), program, points, combine="test", weight=self.weight, kind=self.kind,
+                               tests=rows))
+        return found
+
+    def _tests(self, setting: Setting, where: str) -> dict[str, str]:
+        """Unknown by test function."""
+        tests = self.tests
+        if isinstance(tests, str):
+            if len(setting.unknowns) != 1:
+                raise ProblemError(f"{where}: with the unknowns {', '.join(setting.unknowns)} say which test function "
+                                   f"belongs to which, e.g. tests=dict(a={setting.unknowns[0]!r}, …)")
+            tests = {tests: setting.unknowns[0]}
+        taken = [*setting.names(normal=True)]
+        for v, unknown in tests.items():
+            if unknown not in setting.unknowns:
+                raise ProblemError(f"{where}: tests: {unknown_name('unknown', unknown, setting.unknowns)}")
+            if v in taken:
+                raise ProblemError(f"{where}: the test function cannot be called {v!r}, which is something else here; "
+                                   "give another name by tests=")
+        return dict(tests)
+
+
+def mesh_of(setting: Setting, where: str) -> Complex:
+    """The cells of the problem's domain.
+
+    Raises:
+        ProblemError: It is no mesh of cells, or has time or ranged parameters.
+    """
+    complex_ = getattr(setting.domain, "complex", None)
+    if not isinstance(complex_, Complex):
+        hint = "it has time or ranged parameters, which weak forms do not take yet" if \
+            len(setting.domain.names) > len(setting.domain.space) or setting.ranged else "it is no Mesh"
+        raise ProblemError(f"{where}: weak forms and energies need a mesh as the domain; {hint}")
+    return complex_
+
+
+def _scalar(result, name: str, where: str):
+    """A form's integrand: one expression."""
+    found = components(result, name, where)
+    if len(found) > 1:
+        raise ProblemError(f"{where}: a form returns one expression, the integrand, got {len(found)} components; add "
+                           "them up, or write one Weak for each")
+    return next(iter(found.values()))
+
+
+def _terms(setting: Setting, forms: Mapping[str | None, object], v: str, tests: list[str], where: str
+           ) -> dict[Term, object]:
+    """What multiplies v and each of its derivatives, by place."""
+    D = len(setting.frame.coordinates)
+    none = (0,) * D
+    first = [none, *(tuple(int(i == j) for i in range(D)) for j in range(D))]
+    found: dict[Term, object] = {}
+    for group, form in forms.items():
+        leaves = {leaf.key for leaf in leaves_of(form) if leaf.kind == "test"}
+        high = [key for key in leaves if sum(key[2]) > 1]
+        if high:
+            raise ProblemError(f"{where}: the form has second derivatives of the test function {high[0][1]!r}; "
+                               "integrate by parts until first ones are left")
+        zero: dict[object, object] = dict.fromkeys(leaves, 0.0)
+        rest = substitute(form, zero)
+        if not _vanishes(rest):
+            raise ProblemError(f"{where}: the form has a part without a test function; multiply it with one")
+        total: object = 0.0
+        for alpha in first:
+            for w in tests:
+                key = ("test", w, alpha)
+                if key not in leaves:
+                    continue
+                coefficient = substitute(form, {**zero, key: 1.0})
+                total = total + coefficient * setting.frame.leaf("test", w, alpha)
+                if w == v:
+                    found[group, alpha] = coefficient
+        if not _vanishes(form - total):  # type: ignore[operator]
+            raise ProblemError(f"{where}: the form is not linear in the test functions {', '.join(tests)}")
+    return found
+
+
+def _vanishes(value, N: int = 16) -> bool:
+    """Whether an expression is zero at made-up values of its leaves, up to rounding."""
+    if not isinstance(value, Quantity):
+        return is_number(value, 0)
+    program = Program({"value": value})
+    generator = torch.Generator().manual_seed(0)
+    leaves = {key: torch.rand(N, generator=generator, dtype=torch.float64) for key in program.leaves}
+    (result,) = program(leaves, torch.zeros(N, dtype=torch.float64))
+    return bool((result.nan_to_num().abs() < 1e-9).all())
+
+
+def leaves_of(value) -> list:
+    """The leaves of an expression."""
+    found, seen, stack = [], set(), [value]
+    while stack:
+        q = stack.pop()
+        if not isinstance(q, Quantity) or id(q) in seen:
+            continue
+        seen.add(id(q))
+        if hasattr(q, "key"):
+            found.append(q)
+        else:
+            stack.extend([*q.args, *q.kwargs.values()])
+    return found
+
+
+def _free(space: Space, fixed, complex_: Complex) -> Tensor:
+    """Numbers of the test functions that do not sit on Dirichlet data."""
+    taken = torch.zeros(space.size, dtype=torch.bool)
+    for on in fixed:
+        for item in faces_of(on):
+            if isinstance(item, str):
+                if item == "boundary" or item in complex_.surfaces:
+                    taken[space.on(item)] = True
+            elif isinstance(item, Region):
+                taken |= item.contains(space.nodes)
+            elif callable(item) and not isinstance(item, Domain):
+                raise ProblemError("Dirichlet data beside a weak form need named regions: test functions vanish on "
+                                   "whole facets of the mesh; name the group instead of giving a function")
+    return (~taken).nonzero()[:, 0]

@@ -1,0 +1,169 @@
+"""Weak forms on meshes: rows against scikit-fem, exact solutions, natural conditions, and what is refused."""
+
+from math import pi
+
+import pytest
+import skfem
+import torch
+from skfem.helpers import dot, grad
+
+import sciml
+from sciml import Box, Dirichlet, Equation, Interval, Problem, ProblemError, Weak
+from sciml.elements.functionals import lumped
+from sciml.elements.space import Space
+from sciml.mesh.structured import box, refined
+from sciml.objective import build_objective, make_recipe
+
+
+class Meshed(Box):
+    """A box that has cells."""
+
+
+def meshed(n=4, kind="", dim=2):
+    sides = [(0, 1)] * dim
+    domain = Meshed(**dict(zip("xyz", sides, strict=False)))
+    domain._set(complex=box(sides, [n] * dim, kind))
+    return domain
+
+
+def laplace(u, v):
+    return u.x * v.x + u.y * v.y
+
+
+def objective_of(conditions, domain=None, unknowns="u", **options):
+    problem = Problem(domain=domain or meshed(), unknowns=unknowns, conditions=conditions)
+    recipe = make_recipe(problem.defaults, dict(constraints="soft", **options))
+    objective, _ = build_objective(problem, recipe)
+    return objective
+
+
+def rows_of(objective, name="weak"):
+    (block,) = [b for b in objective.blocks if b.name == name]
+    return block, objective.rows(block, objective.points[name])
+
+
+@pytest.mark.parametrize("order, element", [(1, skfem.ElementTriP1), (2, skfem.ElementTriP2)])
+def test_rows_are_those_that_scikit_fem_assembles(order, element):
+    domain = meshed(3)
+    objective = objective_of([Weak(lambda u, v, x: (1 + x) * u.x * v.x + u.y * v.y + u * v - x * v, order=order,
+                                   natural={"x+": lambda u, v: u * v, "y-": lambda v: 3 * v}, degree=8, name="weak")],
+                             domain)
+    block, rows = rows_of(objective)
+    mesh = skfem.MeshTri(domain.complex.X.numpy().T, domain.complex.blocks[0].nodes.numpy().T)
+    basis = skfem.Basis(mesh, element(), intorder=8)
+    field = objective.field
+
+    def values(x):
+        X = torch.from_numpy(x.reshape(2, -1).T.copy()).requires_grad_()
+        u = field(X)[:, 0]
+        (slope,) = torch.autograd.grad(u.sum(), X)
+        return u.detach().numpy().reshape(x.shape[1:]), slope.numpy().T.reshape(x.shape)
+
+    @skfem.LinearForm
+    def inside(v, w):
+        u, g = values(w.x)
+        return (1 + w.x[0]) * g[0] * grad(v)[0] + g[1] * grad(v)[1] + (u - w.x[0]) * v + 0 * dot(g, grad(v))
+
+    expected = inside.assemble(basis)
+    for axis, end, form in ((0, 1.0, lambda u, v: u * v), (1, 0.0, lambda u, v: 3 * v)):
+        there = mesh.facets_satisfying(lambda x, axis=axis, end=end: abs(x[axis] - end) < 1e-9)
+        facets = skfem.FacetBasis(mesh, element(), intorder=8, facets=there)
+        on_facets = skfem.LinearForm(lambda v, w, form=form: form(values(w.x)[0], v))
+        expected = expected + on_facets.assemble(facets)
+    order_of = {tuple(p): i for i, p in enumerate(basis.doflocs.T.round(9).tolist())}
+    same = [order_of[tuple(p)] for p in block.tests.space.nodes.numpy().round(9).tolist()]
+    found = rows[:, 0].detach() / block.tests.scale
+    assert torch.allclose(found, torch.from_numpy(expected[same])[block.tests.free], atol=1e-12)
+
+
+def test_the_jacobian_of_a_weak_form_is_that_of_its_rows():
+    objective = objective_of([Weak(lambda u, v, x: (1 + u * u) * u.x * v.x + u.y * v.y - x * v, name="weak"),
+                              Dirichlet(u=0.0, on="boundary", name="walls")], chunk=50, model=dict(width=5, depth=2))
+    objective.points["walls"] = objective.problem.region.region("boundary").sample(
+        6, generator=torch.Generator().manual_seed(0))
+    r, J = objective.linearize()
+    assert torch.allclose(r, objective.residual(), atol=1e-14)
+    by_autograd = torch.cat([torch.cat([g.reshape(-1) for g in torch.autograd.grad(
+        objective._stack()[i], objective.trainable)])[None] for i in range(len(r))])
+    assert torch.allclose(J, by_autograd, atol=1e-12)
+    loss, _ = objective.backward()
+    gradient = torch.cat([p.grad.reshape(-1) for p in objective.trainable])
+    assert torch.allclose(gradient, 2 * J.T @ r, atol=1e-12) and torch.isclose(loss, r.square().sum())
+    f, factored = objective.factored()
+    w = torch.rand(len(r), dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    assert torch.allclose(f, r) and torch.allclose(factored.transposed(w), J.T @ w, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind, dim", [("triangle", 2), ("quad", 2), ("tetra", 3), ("hexahedron", 3)])
+@pytest.mark.parametrize("order", [1, 2])
+def test_lumped_masses_are_positive_and_fill_the_volume(kind, dim, order):
+    m = lumped(Space(refined(box([(0, 1)] * dim, [2] * dim, kind)), order))
+    assert (m > 0).all() and abs(m.sum() - 1) < 1e-13
+
+
+def test_test_functions_vanish_where_their_unknown_is_prescribed():
+    domain = meshed(3)
+    problem = Problem(domain=domain, unknowns="u p", conditions=[
+        Weak(lambda u, p, a, q: u.x * a.x + u.y * a.y + p * q - q, tests=dict(a="u", q="p"), order=dict(a=2, q=1),
+             name="w"),
+        Dirichlet(u=0.0, on=["x-", "x+"]), Dirichlet(p=1.0, on="y-")])
+    blocks = {b.name: b for b in problem.blocks}
+    a, q = blocks["w.a"].tests, blocks["w.q"].tests
+    assert a.space.order == 2 and q.space.order == 1
+    left = a.space.nodes[a.free]
+    assert ((left[:, 0] > 0) & (left[:, 0] < 1)).all() and len(left) == 5 * 7
+    assert (q.space.nodes[q.free][:, 1] > 0).all() and len(q.free) == 3 * 4
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_weak_poisson_problem_is_solved_to_the_accuracy_of_the_field(order):
+    exact = lambda x, y: torch.sin(pi * x) * torch.sin(pi * y)
+    problem = Problem(domain=meshed(6), unknowns="u", conditions=[
+        Weak(lambda u, v, x, y: laplace(u, v) - 2 * pi**2 * exact(x, y) * v, order=order, degree=5),
+        Dirichlet(u=0.0, on="boundary")], reference=dict(u=exact))
+    solution = sciml.solve(problem, optimizer="gauss-newton", steps=25, seed=0, model=dict(width=12, depth=2))
+    assert solution.relative_l2()["u"] < 1e-4                    # P1 finite elements on this mesh: 5e-2
+
+
+def test_a_natural_flux_and_a_robin_term_need_no_boundary_condition():
+    # −u″ = 2 on (0, 1)², u = 0 at x = 0, u_x + u = g at x = 1 with u = x(3 − x): u_x + u = 1 + 2
+    problem = Problem(domain=meshed(4), unknowns="u", conditions=[
+        Weak(lambda u, v: laplace(u, v) - 2 * v, natural={"x+": lambda u, v: (u - 3) * v}),
+        Dirichlet(u=0.0, on="x-")], reference=dict(u=lambda x: x * (3 - x)))
+    solution = sciml.solve(problem, optimizer="gauss-newton", steps=25, seed=0, model=dict(width=8, depth=2))
+    assert solution.relative_l2()["u"] < 1e-3                    # with ∂u/∂n = 0 at x = 1 it would be 0.5
+
+
+@pytest.mark.parametrize("make, sentence", [
+    (lambda: Weak(3), "needs a function of unknowns and test functions"),
+    (lambda: Problem(domain=Box(x=(0, 1), y=(0, 1)), unknowns="u", conditions=[Weak(laplace)]),
+     "need a mesh as the domain; it is no Mesh"),
+    (lambda: Problem(domain=Box(x=(0, 1), t=(0, 1)), unknowns="u", conditions=[Weak(lambda u, v: u.x * v.x)]),
+     "time or ranged parameters"),
+    (lambda: Problem(domain=meshed(), unknowns="u", conditions=[Weak(lambda u, v: u * v * v)]),
+     "not linear in the test"),
+    (lambda: Problem(domain=meshed(), unknowns="u", conditions=[Weak(lambda u, v: u * v - 1)]),
+     "without a test function"),
+    (lambda: Problem(domain=meshed(), unknowns="u", conditions=[Weak(lambda u, v: u * v.xx)]),
+     "integrate by parts"),
+    (lambda: Problem(domain=meshed(), unknowns="u", conditions=[Weak(lambda u, v: (u * v, v))]),
+     "one expression"),
+    (lambda: Problem(domain=meshed(), unknowns="u", conditions=[Weak(lambda v, x: x * v), Equation(lambda u: u)]),
+     "contains no unknown"),
+    (lambda: Problem(domain=meshed(), unknowns="u", conditions=[Weak(lambda u, w: u * w)]), "unknown argument 'w'"),
+    (lambda: Problem(domain=meshed(), unknowns="u v", conditions=[Weak(lambda u, v: u * v)]), "which test function"),
+    (lambda: Problem(domain=meshed(), unknowns="u v", conditions=[Weak(lambda u, v: u * v, tests=dict(v="u"))]),
+     "cannot be called 'v'"),
+    (lambda: Problem(domain=meshed(), unknowns="u", conditions=[Weak(lambda u, a: u * a, tests=dict(a="p"))]),
+     "unknown unknown 'p'"),
+    (lambda: Problem(domain=meshed(), unknowns="u", conditions=[
+        Weak(lambda u, v: u * v, natural={"outlet": lambda v: v})]), "unknown region 'outlet'"),
+    (lambda: Problem(domain=meshed(1), unknowns="u", conditions=[Weak(laplace), Dirichlet(u=0.0)]),
+     "no test function"),
+    (lambda: Problem(domain=meshed(), unknowns="u", conditions=[
+        Weak(laplace), Dirichlet(u=0.0, on=lambda x: x < 0.1)]), "name the group"),
+    (lambda: Problem(domain=Interval(x=(0, 1)), unknowns="u", conditions=[Weak(lambda u, v: u * v)]), "no Mesh"),
+])
+def test_what_makes_no_weak_problem_is_refused(make, sentence):
+    with pytest.raises(ProblemError, match=sentence):
+        make()
