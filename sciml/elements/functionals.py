@@ -32,12 +32,15 @@ class Places(NamedTuple):
         weights: Shape (N,).
         normals: Outward unit normals, zero inside, shape (N, D).
         parts: Elements and where they are, in the order of the points.
+        groups, degree: What they were made of.
     """
 
     X: Tensor
     weights: Tensor
     normals: Tensor
     parts: tuple[tuple[str | None, Elements], ...]
+    groups: tuple[str, ...]
+    degree: int
 
 
 def places(space: Space, groups: Sequence[str], degree: int) -> Places:
@@ -55,7 +58,7 @@ def places(space: Space, groups: Sequence[str], degree: int) -> Places:
     flat = lambda a: a.reshape(-1, D)
     normals = [torch.zeros_like(flat(e.x)) if e.normals is None else flat(e.normals) for _, e in parts]
     return Places(torch.cat([flat(e.x) for _, e in parts]), torch.cat([e.weights.reshape(-1) for _, e in parts]),
-                  torch.cat(normals), tuple(parts))
+                  torch.cat(normals), tuple(parts), tuple(groups), degree)
 
 
 class Functionals:
@@ -66,10 +69,11 @@ class Functionals:
         where: Quadrature points.
         terms: What each of the K components is multiplied with.
         free: Numbers of the test functions that count, shape (R,).
+        unknown: The unknown that the test functions belong to.
     """
 
-    def __init__(self, space: Space, where: Places, terms: Sequence[Term], free: Tensor):
-        self.space, self.free = space, free
+    def __init__(self, space: Space, where: Places, terms: Sequence[Term], free: Tensor, unknown: str = ""):
+        self.space, self.where, self.free, self.unknown = space, where, free, unknown
         self.shape = len(free), len(where.X), len(terms)
         shares = lumped(space)
         self.scale = (len(free) / (shares[free] * shares.sum())).sqrt()
@@ -131,6 +135,34 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         return _Product.apply(gradients[0], ctx.transposed, ctx.T), None, None
+
+
+def evaluations(space: Space, where: Places, alpha: tuple[int, ...], free: Tensor) -> sparse.csr_matrix:
+    """∂^α φ_j(x_n) of some functions of a space at quadrature points, shape (N, R).
+
+    Args:
+        space: On the complex of the points; any order.
+        where: Points, which may have been made for another space.
+        alpha: Of order 0 or 1.
+        free: Numbers of the functions, shape (R,).
+    """
+    position = np.full(space.size, -1)
+    position[free.numpy()] = np.arange(len(free))
+    own = places(space, where.groups, where.degree)
+    rows, columns, values, start = [], [], [], 0
+    for _, e in own.parts:
+        E, Q = e.weights.shape
+        k = e.dofs.shape[1]
+        dofs = np.broadcast_to(position[e.dofs.numpy()].reshape(E, 1, k), (E, Q, k)).reshape(-1)
+        found = np.broadcast_to(_derivative(e, alpha).numpy(), (E, Q, k)).reshape(-1)
+        points = np.broadcast_to((start + np.arange(E * Q)).reshape(E, Q, 1), (E, Q, k)).reshape(-1)
+        start += E * Q
+        keep = dofs >= 0
+        rows.append(points[keep])
+        columns.append(dofs[keep])
+        values.append(found[keep])
+    join = np.concatenate
+    return sparse.coo_matrix((join(values), (join(rows), join(columns))), shape=(len(where.X), len(free))).tocsr()
 
 
 def _derivative(e: Elements, alpha: tuple[int, ...]) -> Tensor:

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping
 
 from ..errors import ProblemError, unknown_name
+from .galerkin import Galerkin
 from .gram import DualNorm
 from .negative_norm import HMinus1, HMinus2, NegativeNorm
 from .operator import ILU, LU
@@ -14,7 +15,7 @@ from .pseudo_time import PseudoTime
 
 PRECONDITIONERS: dict[str, type[Preconditioner]] = {
     "h-minus-1": HMinus1, "h-minus-2": HMinus2, "h-minus-s": NegativeNorm, "gram": DualNorm, "lu": LU, "ilu": ILU,
-    "pseudo-time": PseudoTime,
+    "pseudo-time": PseudoTime, "galerkin": Galerkin,
 }
 
 

@@ -92,7 +92,7 @@ class Weak(Condition):
             if not len(free):
                 raise ProblemError(f"{where}: no test function {v!r} is left: every node has Dirichlet data; refine "
                                    "the mesh, or take order=2")
-            rows = Functionals(space, at, list(terms), free)
+            rows = Functionals(space, at, list(terms), free, unknown)
             points = Points(at.X, setting.domain.names, at.weights, at.normals)
             label = name if len(tests) == 1 else f"{name}.{v}"
             found.append(Block(label, (label,), program, points, combine="test", weight=self.weight, kind=self.kind,

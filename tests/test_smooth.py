@@ -1,0 +1,91 @@
+"""The smooth distance to facets: zero on them, of slope one there, smooth elsewhere."""
+
+from math import pi
+
+import pytest
+import torch
+from torch.func import jvp
+
+from sciml import Box, Equation, Problem, laplacian
+from sciml.mesh.smooth import SmoothDistance
+from sciml.mesh.structured import box, refined
+
+
+def of_box(dim, cells=3):
+    complex_ = box([(0, 1)] * dim, [cells] * dim)
+    return SmoothDistance(complex_.X[complex_.chosen(complex_.boundary)[0].nodes])
+
+
+def circle(n):
+    t = torch.arange(n + 1, dtype=torch.float64) * 2 * pi / n
+    P = torch.stack([t.cos(), t.sin()], 1)
+    P[-1] = P[0]
+    return SmoothDistance(torch.stack([P[:-1], P[1:]], 1))
+
+
+def along(f, X, v):
+    return jvp(lambda *c: f(*c), tuple(X.unbind(1)), tuple(v.expand_as(X).unbind(1)))[1]
+
+
+def test_it_is_half_of_one_minus_r_squared_in_a_disk():
+    r = torch.linspace(0, 0.9, 10, dtype=torch.float64)
+    found = circle(400)(r * 0.6, r * 0.8)
+    assert torch.allclose(found, (1 - r**2) / 2, atol=1e-3)              # the polygon's area is 4e-5 off, φ first order
+
+
+def test_it_is_the_distance_from_a_plane_that_is_seen_under_half_the_world():
+    far = torch.tensor([[[1e6, 0], [-1e6, 0]]], dtype=torch.float64)
+    y = torch.tensor([1e-9, 1e-3, 1.0, 20.0], dtype=torch.float64)
+    assert torch.allclose(SmoothDistance(far)(0 * y, -y), y, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_it_vanishes_on_facets_with_slope_one(dim):
+    phi = of_box(dim)
+    X = 0.05 + 0.9 * torch.rand(40, dim, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    inside = phi(*X.unbind(1))
+    assert (inside > 0).all() and (inside <= torch.minimum(X, 1 - X).amin(1) + 1e-12).all()
+    inward = torch.eye(dim, dtype=torch.float64)[0]
+    for depth, tolerance in ((0.0, 1e-12), (1e-9, 1e-7), (1e-4, 1e-2)):
+        X[:, 0] = depth
+        assert torch.allclose(phi(*X.unbind(1)), torch.full((40,), depth, dtype=torch.float64), rtol=1e-2, atol=1e-14)
+        assert torch.allclose(along(phi, X, inward), torch.ones(40, dtype=torch.float64), atol=max(tolerance, 1e-10))
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_derivatives_are_those_of_differences(dim):
+    phi = of_box(dim)
+    X = 0.1 + 0.8 * torch.rand(20, dim, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    v, h = torch.full((dim,), 0.7, dtype=torch.float64), 1e-4
+    at = lambda s: phi(*(X + s * v).unbind(1))
+    first = (at(h) - at(-h)) / (2 * h)
+    second = (at(h) - 2 * at(0) + at(-h)) / h**2
+    slope = lambda *c: jvp(lambda *c: phi(*c), c, tuple(v.expand_as(X).unbind(1)))[1]
+    assert torch.allclose(along(phi, X, v), first, atol=1e-5)
+    found = jvp(slope, tuple(X.unbind(1)), tuple(v.expand_as(X).unbind(1)))[1]
+    assert torch.allclose(found, second, atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_cutting_facets_does_not_change_it(dim):
+    complex_ = box([(0, 1)] * dim, [2] * dim)
+    fine = refined(complex_)
+    X = torch.rand(30, dim, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    both = [SmoothDistance(c.X[c.chosen(c.boundary)[0].nodes])(*X.unbind(1)) for c in (complex_, fine)]
+    assert torch.allclose(*both, rtol=1e-10)
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_it_is_zero_and_finite_at_corners(dim):
+    phi = of_box(dim)
+    X = box([(0, 1)] * dim, [3] * dim).surface().X
+    assert torch.equal(phi(*X.unbind(1)), torch.zeros(len(X), dtype=torch.float64))
+    assert torch.isfinite(along(phi, X, torch.ones(dim, dtype=torch.float64))).all()
+
+
+def test_equations_may_use_it_with_derivatives():
+    phi = of_box(2)
+    problem = Problem(domain=Box(x=(0, 1), y=(0, 1)), unknowns="u", conditions=[
+        Equation(lambda u, x, y: u - laplacian(phi(x, y)))])
+    (block,) = problem.blocks
+    assert {leaf[0] for leaf in block.program.leaves} == {"unknown", "coordinate"}
