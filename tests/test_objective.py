@@ -33,6 +33,7 @@ from sciml.calculus.jet import activate, linear, multiply
 from sciml.errors import TrainingError
 from sciml.fields import Field, FieldOptions, build_network
 from sciml.objective import Objective, TrainableParameters, build_objective, make_recipe
+from sciml.objective.diagnose import worst
 from sciml.precondition import Transform
 
 # float64 rounding of sums of a few dozen rows with second derivatives of size 10
@@ -310,13 +311,13 @@ def test_the_worst_point_is_named_with_its_condition():
     objective.points["dirichlet"].X[3] = torch.tensor([1.0, 0.123], dtype=torch.float64)
     with torch.no_grad():
         objective.field.last.bias.fill_(1e3)  # u ≈ 1000: the equation's u² dominates
-    assert objective.worst().startswith("condition 'equation' at x=")
+    assert worst(objective).startswith("condition 'equation' at x=")
     objective.points["dirichlet"].X[3, 1] = math.nan
-    sentence = objective.worst()
+    sentence = worst(objective)
     assert "condition 'dirichlet' at x=1, t=nan" in sentence and "nan" in sentence
     only = objective_of(eigen())
     only.blocks = [b for b in only.blocks if b.combine == "integral"][:1]
-    assert "at its integral" in only.worst()
+    assert "at its integral" in worst(only)
 
 
 def test_magnitude_is_the_norm_over_components_at_any_points(generator):

@@ -14,6 +14,7 @@ from ..calculus.quantity import derivative_suffix, is_number
 from ..errors import ProblemError
 from ..fields import parameter_count
 from ..objective import block_jacobians, idle_parts, idle_settings, make_recipe, point_count, spectrum, unused_options
+from ..objective.diagnose import worst
 from ..optim import DENSE, needs
 from ..points import Points
 from ..problem import load_problem
@@ -82,7 +83,7 @@ def _sizes(training: Training) -> None:
     say(f"residuals   {R:,} rows; optimizer memory about {max(memory / 2**20, 1):,.0f} MiB")
     loss = float(objective.residual().square().sum())
     if not torch.isfinite(torch.tensor(loss)):
-        raise ProblemError(f"the loss is not finite before training: {objective.worst()}; check the equation where its "
+        raise ProblemError(f"the loss is not finite before training: {worst(objective)}; check the equation where its "
                            "functions are undefined")
     say(f"loss        {number(loss)} before training")
 

@@ -14,7 +14,7 @@ def culprit(objective: Objective) -> str:
     if not all(bool(torch.isfinite(p).all()) for p in objective.trainable):
         return "the field's parameters themselves are not finite"
     if not bool(torch.isfinite(objective.residual()).all()):
-        return objective.worst()
+        return worst(objective)
     for block in objective.blocks:
         points, data = objective.points[block.name], objective.data.get(block.name, {})
         if block.whole:
@@ -34,6 +34,24 @@ def culprit(objective: Objective) -> str:
             at = ", ".join(f"{n}={v:.4g}" for n, v in zip(points.names, points.X[low].tolist(), strict=True))
             return f"the gradient of condition {block.name!r} at {at}, where its residual is finite"
     return "the sum of all conditions overflows"
+
+
+@torch.no_grad()
+def worst(objective: Objective) -> str:
+    """Sentence about the condition and point with the largest or first non-finite residual."""
+    text, largest = "no residual", -1.0
+    for block in objective.blocks:
+        for points, data, _ in objective.pieces(block):
+            size = objective.rows(block, points, data).norm(dim=1)
+            bad = ~torch.isfinite(size)
+            i = int(bad.float().argmax()) if bool(bad.any()) else int(size.argmax())
+            value = float("inf") if bool(bad.any()) else float(size[i])
+            if value > largest:
+                largest = value
+                at = "its integral" if block.whole else ", ".join(
+                    f"{n}={v:.4g}" for n, v in zip(points.names, points.X[i].tolist(), strict=True))
+                text = f"condition {block.name!r} at {at} (|r| = {float(size[i]):.3g})"
+    return text
 
 
 def _cut(data, low: int, high: int) -> dict:

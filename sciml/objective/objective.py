@@ -376,23 +376,6 @@ class Objective(nn.Module):
 
         return evaluate
 
-    def worst(self) -> str:
-        """Sentence about the block and point with the largest or first non-finite residual."""
-        text, largest = "no residual", -1.0
-        with torch.no_grad():
-            for block in self.blocks:
-                for points, data, _ in self.pieces(block):
-                    size = self.rows(block, points, data).norm(dim=1)
-                    bad = ~torch.isfinite(size)
-                    i = int(bad.float().argmax()) if bool(bad.any()) else int(size.argmax())
-                    value = float("inf") if bool(bad.any()) else float(size[i])
-                    if value > largest:
-                        largest = value
-                        at = "its integral" if block.whole else ", ".join(
-                            f"{n}={v:.4g}" for n, v in zip(points.names, points.X[i].tolist(), strict=True))
-                        text = f"condition {block.name!r} at {at} (|r| = {float(size[i]):.3g})"
-        return text
-
 
 def _has_compiler() -> bool:
     """Whether torch's inductor finds a C++ compiler."""
