@@ -16,6 +16,7 @@ from .points import Points
 from .problem import (
     Condition,
     Dirichlet,
+    Energy,
     Equation,
     Initial,
     Integral,
@@ -36,8 +37,8 @@ from .solution import Solution
 from .training import solve
 
 __all__ = [
-    "Ball", "Box", "Condition", "Dirichlet", "Disk", "Domain", "Equation", "Field", "Initial", "Integral", "Interface",
-    "Interval", "Neumann", "Normalized", "Observations", "Periodic", "Pin", "Points", "Polygon", "Problem",
-    "ProblemError", "Range", "Robin", "SciMLError", "Solution", "TrainingError", "Unknown", "Weak", "curl", "d",
-    "div", "dot", "grad", "laplacian", "load_problem", "norm", "solve",
+    "Ball", "Box", "Condition", "Dirichlet", "Disk", "Domain", "Energy", "Equation", "Field", "Initial", "Integral",
+    "Interface", "Interval", "Neumann", "Normalized", "Observations", "Periodic", "Pin", "Points", "Polygon",
+    "Problem", "ProblemError", "Range", "Robin", "SciMLError", "Solution", "TrainingError", "Unknown", "Weak", "curl",
+    "d", "div", "dot", "grad", "laplacian", "load_problem", "norm", "solve",
 ]

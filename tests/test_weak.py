@@ -5,10 +5,11 @@ from math import pi
 import pytest
 import skfem
 import torch
+from numpy.polynomial.legendre import leggauss
 from skfem.helpers import dot, grad
 
 import sciml
-from sciml import Box, Dirichlet, Equation, Interval, Problem, ProblemError, Weak
+from sciml import Box, Dirichlet, Energy, Equation, Interval, Problem, ProblemError, Weak
 from sciml.elements.functionals import lumped
 from sciml.elements.space import Space
 from sciml.mesh.structured import box, refined
@@ -165,5 +166,74 @@ def test_a_natural_flux_and_a_robin_term_need_no_boundary_condition():
     (lambda: Problem(domain=Interval(x=(0, 1)), unknowns="u", conditions=[Weak(lambda u, v: u * v)]), "no Mesh"),
 ])
 def test_what_makes_no_weak_problem_is_refused(make, sentence):
+    with pytest.raises(ProblemError, match=sentence):
+        make()
+
+
+def source(x, y):
+    return 2 * (x * (1 - x) + y * (1 - y))
+
+
+def ritz(**options):
+    return Problem(domain=meshed(5), unknowns="u", conditions=[
+        Energy(lambda u, x, y: 0.5 * (u.x**2 + u.y**2) - source(x, y) * u, degree=4, name="energy", **options),
+        Dirichlet(u=0.0, on="boundary")], reference=dict(u=lambda x, y: x * (1 - x) * y * (1 - y)))
+
+
+def test_an_energy_is_the_integral_of_its_density():
+    objective, _ = build_objective(ritz(natural={"x+": lambda u, y: y * u}), make_recipe({}, dict(
+        constraints="soft", model=dict(width=4, depth=1))))
+    objective.blocks = objective.energies
+    h = 1e-5
+
+    def field(x, y):
+        with torch.no_grad():
+            return objective.field(torch.stack([x, y], 1))[:, 0]
+
+    x, w = (torch.from_numpy(a) for a in leggauss(20))
+    x, w = (x + 1) / 2, w / 2
+    X, W = torch.cartesian_prod(x, x), torch.cartesian_prod(w, w).prod(1)
+    u_x = (field(X[:, 0] + h, X[:, 1]) - field(X[:, 0] - h, X[:, 1])) / (2 * h)
+    u_y = (field(X[:, 0], X[:, 1] + h) - field(X[:, 0], X[:, 1] - h)) / (2 * h)
+    expected = (W * (0.5 * (u_x**2 + u_y**2) - source(*X.unbind(1)) * field(*X.unbind(1)))).sum()
+    expected += (w * x * field(torch.ones_like(x), x)).sum()
+    assert torch.isclose(objective.loss(), expected, rtol=1e-4)          # degree 4 on cells of width 1/5
+    loss, losses = objective.backward()
+    assert torch.isclose(loss, expected, rtol=1e-4) and torch.isclose(losses["energy"], expected, rtol=1e-4)
+    gradient = torch.cat([p.grad.reshape(-1) for p in objective.trainable])
+    again = torch.cat([g.reshape(-1) for g in torch.autograd.grad(objective.loss(), objective.trainable)])
+    assert torch.allclose(gradient, again, atol=1e-14)
+    assert len(objective.residual()) == 0
+
+
+@pytest.mark.parametrize("optimizer, steps, tolerance", [("ssbroyden", 10, 1e-3), ("lbfgs", 10, 3e-2)])
+def test_the_deep_ritz_method_finds_the_smallest_energy(optimizer, steps, tolerance):
+    solution = sciml.solve(ritz(), optimizer=optimizer, steps=steps, seed=0, model=dict(width=8, depth=2))
+    assert solution.relative_l2()["u"] < tolerance
+    assert abs(solution.history[-1]["loss"] + 1 / 90) < tolerance**2     # −½ ∫ f u, approached from above in squares
+
+
+@pytest.mark.parametrize("options, sentence", [
+    (dict(optimizer="gauss-newton"), "'energy' is an energy; take soap or ssbroyden"),
+    (dict(optimizer="adam", balance="grad-norm"), "balance=grad-norm weighs squares"),
+])
+def test_what_needs_squares_refuses_an_energy(options, sentence):
+    with pytest.raises(ProblemError, match=sentence):
+        sciml.solve(ritz(), steps=2, **options)
+
+
+def test_the_automatic_choice_for_an_energy_takes_a_loss():
+    solution = sciml.solve(ritz(), steps=2, optimizer="auto", model=dict(width=4, depth=1))
+    assert solution.history[-1]["stage"] == "soap"
+
+
+@pytest.mark.parametrize("make, sentence", [
+    (lambda: Energy(1.0), "needs a function of the unknowns"),
+    (lambda: Problem(domain=Box(x=(0, 1)), unknowns="u", conditions=[Energy(lambda u: u.x**2)]), "need a mesh"),
+    (lambda: Problem(domain=meshed(), unknowns="u", conditions=[Energy(lambda x: x), Equation(lambda u: u)]),
+     "contains no unknown"),
+    (lambda: ritz(natural={"outlet": lambda u: u}), "unknown region 'outlet'"),
+])
+def test_what_makes_no_energy_is_refused(make, sentence):
     with pytest.raises(ProblemError, match=sentence):
         make()

@@ -124,6 +124,32 @@ class Functionals:
         return (T @ f.reshape(f.shape[0] * K, -1)).reshape(len(self.free), *f.shape[2:])
 
 
+class Total:
+    """∫_Ω f dx + Σ_Γ ∫_Γ g_Γ ds of values (N, K) at quadrature points: one row.
+
+    Args:
+        where: Quadrature points.
+        groups: By component, where it is integrated: None inside, else a surface group.
+    """
+
+    def __init__(self, where: Places, groups: Sequence[str | None]):
+        sizes = [(name, e.weights.numel()) for name, e in where.parts]
+        columns = [torch.cat([torch.full((n,), float(name == group), dtype=torch.float64) for name, n in sizes])
+                   for group in groups]
+        self.where = where
+        self.weights = where.weights[:, None] * torch.stack(columns, 1)
+        self.shape = 1, len(where.X), len(groups)
+
+    def __call__(self, f: Tensor) -> Tensor:
+        """Shape (1, …) from (N, K, …)."""
+        return self.part(f, 0)
+
+    def part(self, f: Tensor, start: int) -> Tensor:
+        """What the points from `start` on add."""
+        w = self.weights[start:start + len(f)].to(f)
+        return torch.einsum("nk,nk...->...", w, f)[None]
+
+
 class _Product(torch.autograd.Function):
     """y = T x with T sparse; differentiable to any order."""
 

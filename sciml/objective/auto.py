@@ -30,7 +30,7 @@ PATIENCE = 30.0                          # seconds of a step that are borne wher
 LARGEST_HESSIAN = 4000                   # parameters; above, updating the matrix costs more than a gradient
 
 
-def choose(parameters: int, rows: int, recipe: Recipe, memory: float) -> tuple[str, str]:
+def choose(parameters: int, rows: int, recipe: Recipe, memory: float, energies: bool = False) -> tuple[str, str]:
     """The optimizer for a problem of a size, and why, as a sentence.
 
     Args:
@@ -38,10 +38,13 @@ def choose(parameters: int, rows: int, recipe: Recipe, memory: float) -> tuple[s
         rows: R.
         recipe: Its device, batch, balance and budget count.
         memory: Bytes that may be used.
+        energies: Whether some of the loss is no square.
     """
     P, R = parameters, rows
     if recipe.first_order_only():
         return "adam", f"balance={recipe.balance} is for first-order methods"
+    if energies:
+        return "soap:1000,ssbroyden", "an energy is no sum of squares"
     if recipe.batch is not None:
         return "soap", "batches of points change at every step, which second-order methods cannot use"
     kind = torch.device(recipe.device).type
@@ -65,6 +68,6 @@ def resolve_optimizer(recipe: Recipe, objective: Objective) -> Recipe:
         return recipe
     P = sum(p.numel() for p in objective.trainable)
     R = sum(objective.most_rows(b) * len(b.components) for b in objective.blocks)
-    optimizer, why = choose(P, R, recipe, free_memory(objective.device) or 4e9)
+    optimizer, why = choose(P, R, recipe, free_memory(objective.device) or 4e9, bool(objective.energies))
     log.info("optimizer=auto takes %s: %s", optimizer, why)
     return replace(recipe, optimizer=optimizer)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..calculus.engines import PointwiseReverse, TaylorForward
 from ..calculus.factored import FactoredJacobian, FactoredRows, RowMap, taped_factors
 from ..calculus.jacobian import is_complete, taped_jacobian, vmapped_jacobian
-from ..elements.functionals import Functionals
+from ..elements.functionals import Functionals, Total
 from ..errors import TrainingError
 from ..optim.memory import demand_jacobian
 from ..points import Points
@@ -53,7 +53,7 @@ class Linearizer:
             return objective.integrate(block, points, f) - block.target, objective.integrate(block, points, J)
         return f, J
 
-    def _tested(self, block: Block, tests: Functionals, points: Points, parameters: Sequence[Tensor] | None
+    def _tested(self, block: Block, tests: Functionals | Total, points: Points, parameters: Sequence[Tensor] | None
                 ) -> tuple[Tensor, Tensor]:
         """Rows of a weak form: pointwise Jacobians of all points together would take K · N · P numbers."""
         total: Tensor | None = None

@@ -8,6 +8,7 @@ the Jacobian follows from the pointwise one. Balancers set the λ_b and w_b,n. W
 sample, the mean over n is Σ ω_n (…) / N with `shares` ω_n of mean one. A preconditioner replaces the rows of its
 blocks by √(λ / N) (M r − c), M linear; gradients then take one more pass without graph, ∇|z|² = 2 Jᵀ Mᵀ z. It may
 also train other rows in place of a block's (`stand_ins`); reports, samplers and balancers see the block's own.
+Energies are no squares: λ_b E_b is added to L as it is, for methods that take a loss.
 """
 
 from __future__ import annotations
@@ -168,7 +169,7 @@ class Objective(nn.Module):
 
     def row_count(self, block: Block) -> int:
         """R, rows of one component."""
-        whole = len(block.tests.free) if block.tests is not None else block.groups
+        whole = block.tests.shape[0] if block.tests is not None else block.groups
         return whole if block.whole else len(self.points[block.name])
 
     def most_rows(self, block: Block) -> int:
@@ -184,7 +185,9 @@ class Objective(nn.Module):
         return root if shares is None else root * shares[rows, None].sqrt()
 
     def _squares(self, block: Block, r: Tensor, rows: slice) -> Tensor:
-        """Σ ω_n |r_n|² over some rows (R, K) of a block."""
+        """Σ ω_n |r_n|² over some rows (R, K) of a block; of an energy its value."""
+        if block.combine == "energy":
+            return r.sum()
         shares = self.shares.get(block.name)
         return r.square().sum() if shares is None else (shares[rows, None] * r.square()).sum()
 
@@ -197,13 +200,18 @@ class Objective(nn.Module):
         return found
 
     def loss(self) -> Tensor:
-        """L = |r|², with graph."""
-        return self._stack().square().sum()
+        """L = |r|² and the energies, with graph."""
+        return self._stack().square().sum() + sum(self._energy(b) for b in self.energies)
+
+    def _energy(self, block: Block) -> Tensor:
+        """λ E."""
+        return self.weights[block.name] * self.rows(block, self.points[block.name]).sum()
 
     def total(self, losses: Mapping[str, float]) -> float:
         """L, from unweighted block losses where that is possible."""
         if self.point_weights or self.transforms or self.stand_ins:
-            return float(self.residual().square().sum())
+            with torch.no_grad():
+                return float(self.loss())
         return sum(float(self.weights[n]) * v for n, v in losses.items())
 
     def backward(self, names: Sequence[str] | None = None) -> tuple[Tensor, dict[str, Tensor]]:
@@ -218,13 +226,14 @@ class Objective(nn.Module):
         total = torch.zeros((), dtype=self.dtype, device=self.device)
         found: dict[str, Tensor] = {}
         wanted = {b.name for b in self.blocks} if names is None else set(names)
-        for block in self.trained:
+        for block in [*self.trained, *self.energies]:
             if block.name not in wanted:
                 continue
             square, sizes = torch.zeros_like(total), []
             for points, data, rows in self.pieces(block):
                 r = self.rows(block, points, data)
-                part = (self.factor(block, rows) * r).square().sum()
+                part = self.weights[block.name] * r.sum() if block.combine == "energy" else \
+                    (self.factor(block, rows) * r).square().sum()
                 if part.requires_grad:
                     part.backward()
                 total = total + part.detach()
@@ -320,9 +329,14 @@ class Objective(nn.Module):
 
     @property
     def trained(self) -> list[Block]:
-        """Blocks that are trained and whose rows no preconditioner mixes."""
+        """Blocks of squares that are trained and whose rows no preconditioner mixes."""
         taken = {name for t in self.transforms for name in t.blocks}
-        return [self.stand_ins.get(b.name, b) for b in self.blocks if b.name not in taken]
+        return [self.stand_ins.get(b.name, b) for b in self.blocks if b.name not in taken and b.combine != "energy"]
+
+    @property
+    def energies(self) -> list[Block]:
+        """Blocks that are no squares."""
+        return [b for b in self.blocks if b.combine == "energy"]
 
     def transform_factor(self, transform: Transform, size: int) -> float | Tensor:
         """√(λ / N) of N preconditioned rows; rows of several blocks have no λ of their own."""
@@ -337,8 +351,9 @@ class Objective(nn.Module):
 
     def _stack(self) -> Tensor:
         """r, shape (R,), with graph if gradients are on."""
-        parts = [(self.factor(b, rows) * self.rows(b, p, data)).reshape(-1)
-                 for b in self.trained for p, data, rows in self.pieces(b)]
+        parts = [torch.zeros(0, dtype=self.dtype, device=self.device)]       # with an energy alone there is no row
+        parts += [(self.factor(b, rows) * self.rows(b, p, data)).reshape(-1)
+                  for b in self.trained for p, data, rows in self.pieces(b)]
         for t in self.transforms:
             raw = [self.rows(b, p, data).reshape(-1) for b in self.blocks_of(t) for p, data, _ in self.pieces(b)]
             parts.append(self.transformed(t, torch.cat(raw)))

@@ -119,6 +119,10 @@ def positive(values: np.ndarray) -> np.ndarray:
 def _losses(axes: Axes, run: RunData, seconds: np.ndarray) -> None:
     total = np.array([number(line.get("loss")) for line in run.history])
     losses = series(run.history, "losses")
+    title = "loss per condition"
+    if (total <= 0).any() or any((values <= 0).any() for values in losses.values()):
+        total, losses = above_lowest(total), {name: above_lowest(values) for name, values in losses.items()}
+        title += ", above the lowest"                          # an energy has no zero of its own
     if len(losses) != 1:
         axes.plot(
             seconds, positive(total), color="0.6", linewidth=2.6, label="total", zorder=1.5
@@ -132,8 +136,13 @@ def _losses(axes: Axes, run: RunData, seconds: np.ndarray) -> None:
             linestyle=DASHES[i // len(CYCLE) % len(DASHES)],
             label=plain(name),
         )
-    axes.set(yscale="log", title="loss per condition")
+    axes.set(yscale="log", title=title)
     legend_below(axes)
+
+
+def above_lowest(values: np.ndarray) -> np.ndarray:
+    """Values of an energy minus their smallest; others as they are."""
+    return values - np.nanmin(values) if (values <= 0).any() else values
 
 
 def _errors(

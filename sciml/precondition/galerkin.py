@@ -68,7 +68,7 @@ class Galerkin(Preconditioner):
         self._state: dict = {}
 
     def start(self, view, ansatz, points):
-        self.weak = [(b, b.tests) for b in view.blocks if b.tests is not None]
+        self.weak = [(b, b.tests) for b in view.blocks if isinstance(b.tests, Functionals)]
         if not self.weak:
             raise ProblemError("precondition=galerkin needs a weak form: write Weak(…) on a Mesh, or take lu or ilu "
                                "for equations on a Box")

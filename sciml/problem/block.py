@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from ..calculus import Program
-from ..elements.functionals import Functionals
+from ..elements.functionals import Functionals, Total
 from ..geometry.patch import Patch
 from ..points import Points
 
@@ -28,7 +28,7 @@ class Block:
         region: Where points are drawn: an object with `sample` and `measure`, or fixed `Points`.
         combine: "each": a row per point; "difference": value at a point minus value at its `partner`;
             "integral": Σ wₙ f(xₙ) over each of `groups` sets of quadrature points; "test": a row per test function,
-            `tests` of the program's values at all points.
+            `tests` of the program's values at all points; "energy": one number, their sum, which is no square.
         partner: Coordinate and shift that lead from a point to its partner.
         target: What an integral must equal.
         data: Tensors of shape (N,) for fixed points (measurements).
@@ -37,7 +37,7 @@ class Block:
         hard: What a field must satisfy to make this block vanish identically, see `HardData`.
         prescribed: Values that the block prescribes, by unknown and time derivative order.
         kind: Of its condition: "equation" for what must hold inside, else "initial", "dirichlet", ….
-        tests: Of a weak form: the test functions, which take values at the points to rows.
+        tests: Of a weak form or an energy: what takes values at the points to rows.
     """
 
     name: str
@@ -54,12 +54,12 @@ class Block:
     hard: tuple[HardData, ...] = ()
     prescribed: Mapping[tuple[str, int], object] = field(default_factory=dict)
     kind: str = "condition"
-    tests: Functionals | None = None
+    tests: Functionals | Total | None = None
 
     @property
     def whole(self) -> bool:
         """Whether rows come from all points at once, so that points are not chunked, drawn or weighted one by one."""
-        return self.combine in ("integral", "test")
+        return self.combine in ("integral", "test", "energy")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Weak conditions on meshes: ∫ F(u, v) = 0 for all test functions v.
+"""Weak conditions and energies on meshes: ∫ F(u, v) = 0 for all test functions v, ∫ F(u) → min.
 
     ∫_Ω F(u, ∇u, v, ∇v) dx + Σ_Γ ∫_Γ G_Γ(u, v) ds = 0   for all v in a finite-element space
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..calculus import Program, Quantity
 from ..calculus.quantity import is_number, substitute
-from ..elements.functionals import Functionals, Term, places
+from ..elements.functionals import Functionals, Term, Total, places
 from ..elements.space import Space
 from ..errors import ProblemError, unknown_name
 from ..geometry import Domain, Region
@@ -72,8 +72,7 @@ class Weak(Condition):
         inner = replace(setting, tests=tuple(tests))
         forms: dict[str | None, object] = {None: _scalar(inner.call(self.form, where), name, where)}
         for group, form in self.natural.items():
-            if group not in complex_.surfaces and group != "boundary":
-                raise ProblemError(f"{where}: {unknown_name('region', group, [*complex_.surfaces, 'boundary'])}")
+            _demand_group(complex_, group, where)
             forms[group] = _scalar(inner.call(form, f"{where} on {group!r}", normal=True), name, where)
         found = []
         for v, unknown in tests.items():
@@ -115,6 +114,60 @@ class Weak(Condition):
                 raise ProblemError(f"{where}: the test function cannot be called {v!r}, which is something else here; "
                                    "give another name by tests=")
         return dict(tests)
+
+
+class Energy(Condition):
+    """An energy that must be smallest: E(u) = ∫_Ω F(u, ∇u) dx + Σ_Γ ∫_Γ G_Γ(u) ds (the Deep Ritz method).
+
+    Args:
+        density: F: takes unknowns, coordinates and parameters by name, e.g. `lambda u: 0.5 * (u.x**2 + u.y**2) - u`.
+        natural: G by surface group of the mesh, e.g. `{"outlet": lambda u: -2.0 * u}` for the flux 2.
+        degree: Of the quadrature on cells and facets.
+
+    Raises:
+        ProblemError: The domain is no mesh, or a name is unknown.
+
+    Source: E and Yu (2018), doi:10.1007/s40304-018-0127-z; there with random points, here with quadrature.
+
+    Note:
+        The loss is E itself, not a square: it may be negative, and is for methods that take a loss (adam, soap, lbfgs,
+        ssbroyden). Dirichlet data should be built in (constraints="hard"); as a penalty they compete with E. A field
+        that oscillates between the quadrature points can lower E without bound: give a degree or a mesh fine enough.
+        `Weak` with the derivative of E goes with Gauss–Newton too, and is the more accurate of the two.
+    """
+
+    kind = "energy"
+
+    def __init__(self, density: Callable, natural: Mapping[str, Callable] | None = None, degree: int = 3,
+                 name: str | None = None, weight: float = 1.0):
+        super().__init__(name, weight)
+        if not callable(density):
+            raise ProblemError(f"Energy needs a function of the unknowns, got {density!r}")
+        self.density, self.natural, self.degree = density, dict(natural or {}), degree
+
+    @property
+    def label(self):
+        return self.name or function_name(self.density, self.kind)
+
+    def blocks(self, setting, name):
+        where = f"condition {name!r}"
+        complex_ = mesh_of(setting, where)
+        outputs = {"inside": _scalar(setting.call(self.density, where), name, where)}
+        for group, density in self.natural.items():
+            _demand_group(complex_, group, where)
+            outputs[group] = _scalar(setting.call(density, f"{where} on {group!r}", normal=True), name, where)
+        program = Program(outputs)
+        if not program.uses("unknown"):
+            raise ProblemError(f"{where}: the energy contains no unknown; nothing can lower it")
+        at = places(Space(complex_, 1), tuple(self.natural), self.degree)
+        points = Points(at.X, setting.domain.names, at.weights, at.normals)
+        return [Block(name, (name,), program, points, combine="energy", weight=self.weight, kind=self.kind,
+                      tests=Total(at, [None, *self.natural]))]
+
+
+def _demand_group(complex_: Complex, group: str, where: str) -> None:
+    if group not in complex_.surfaces and group != "boundary":
+        raise ProblemError(f"{where}: {unknown_name('region', group, [*complex_.surfaces, 'boundary'])}")
 
 
 def mesh_of(setting: Setting, where: str) -> Complex:

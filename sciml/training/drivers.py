@@ -21,7 +21,7 @@ import torch
 from torch import Generator, Tensor
 
 from ..balance import Balance, Projection, Surgery
-from ..errors import NonFiniteError
+from ..errors import NonFiniteError, ProblemError
 from ..fields import head_of
 from ..objective import Objective, Recipe
 from ..objective.recipe import optimizer_options
@@ -349,6 +349,13 @@ def build_driver(objective: Objective, name: str, recipe: Recipe, balance: Balan
     """The driver that fits an optimizer."""
     options = optimizer_options(recipe, name)
     kind = needs(name)
+    if objective.energies and kind in ("residual", "factored", "head"):
+        raise ProblemError(f"optimizer={name} minimises squares, and condition {objective.energies[0].name!r} is an "
+                           "energy; take soap or ssbroyden, or write its derivative as Weak")
+    weights = [n for n, part in balance.parts.items() if not isinstance(part, (Surgery, Projection))]
+    if objective.energies and weights:
+        raise ProblemError(f"balance={weights[0]} weighs squares, and condition {objective.energies[0].name!r} is an "
+                           "energy; leave balance out")
     if kind in ("residual", "factored"):
         return LeastSquares(objective, name, options)
     if kind == "head":
