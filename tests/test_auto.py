@@ -23,6 +23,9 @@ def recipe(**options):
     (900, 4000, {"time": 0.5}, PLENTY, "soap:1000,ssbroyden"),           # no time for 60 steps
     (900, 4000, {"time": 60.0}, 1e6, "soap:1000,ssbroyden"),             # no memory for the Jacobian
     (50_000, 4000, {"time": 60.0}, PLENTY, "soap"),
+    (900, 4000, {"time": 0.5, "sampler": "uniform", "sampler.every": 1}, PLENTY, "soap"),      # the loss jumps
+    (900, 4000, {"time": 0.5, "sampler": "uniform", "sampler.every": 50}, PLENTY, "soap:1000,ssbroyden"),
+    (900, 4000, {"time": 60.0, "sampler": "uniform", "sampler.every": 1}, PLENTY, "gauss-newton"),
     (20_000, 1000, {"steps": 100}, PLENTY, "gauss-newton"),              # 8 s a step, and nobody counts seconds
     (10_000_000, 40_000, {"steps": 100}, PLENTY, "soap"),
     (900, 4000, {"batch": 100}, PLENTY, "soap"),

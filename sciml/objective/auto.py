@@ -7,6 +7,7 @@
 | otherwise | soap | memory of first-order methods |
 | a balance that works on gradients or at every step | adam | what its paper measured with |
 | points drawn in batches | soap | least squares and line searches need a loss that stands still |
+| Gauss–Newton too dear, points redrawn within 10 steps | soap | quasi-Newton matrices are differences of gradients |
 
 A Gauss–Newton step is taken to cost R P min(R, P) + min(R, P)³/3 operations for its linear algebra and 60 R P for J.
 """
@@ -28,6 +29,7 @@ STEPS = 60                               # that a budget must allow for Gauss–
 CANDIDATES = ("gauss-newton", "soap", "ssbroyden", "adam")     # what `choose` may take
 PATIENCE = 30.0                          # seconds of a step that are borne where there is no time budget
 LARGEST_HESSIAN = 4000                   # parameters; above, updating the matrix costs more than a gradient
+STILL = 10                               # steps that points must stand still for a quasi-Newton matrix to be learnt
 
 
 def choose(parameters: int, rows: int, recipe: Recipe, memory: float, energies: bool = False) -> tuple[str, str]:
@@ -57,6 +59,8 @@ def choose(parameters: int, rows: int, recipe: Recipe, memory: float, energies: 
         return "gauss-newton", f"a step on {R:,} rows and {P:,} parameters is cheap for its worth"
     why = (f"the Jacobian of {R:,} rows and {P:,} parameters takes too much memory" if not fits else
            f"a Gauss–Newton step on {R:,} rows and {P:,} parameters would take some {seconds:.2g} s")
+    if recipe.every and recipe.every < STILL:
+        return "soap", f"{why}, and points that are redrawn every {recipe.every} steps spoil quasi-Newton matrices"
     if P <= LARGEST_HESSIAN and recipe.precondition != "pseudo-time":      # it changes the loss at every step
         return "soap:1000,ssbroyden", why
     return "soap", why

@@ -164,6 +164,11 @@ class Recipe:
             plans[-1] = replace(plans[-1], steps=last)
         return tuple(plans)
 
+    @property
+    def every(self) -> int:
+        """Steps between redraws of points; 0: never."""
+        return SAMPLERS[self.sampler](**sampler_options(self)).every
+
     def first_order_only(self) -> bool:
         """Whether the balance works on gradients, or at every step, so that only first-order methods can use it."""
         return any(BALANCERS[name].second_order in ("refused", "frozen") for name in balancer_names(self.balance))
@@ -180,7 +185,7 @@ class Recipe:
 def _check_balance(recipe: Recipe) -> None:
     """Balancers must exist, take their options, and make sense with every stage and the sampler."""
     build_balance(recipe.balance, recipe.options)
-    every = SAMPLERS[recipe.sampler](**sampler_options(recipe)).every
+    every = recipe.every
     for name in balancer_names(recipe.balance):
         part = BALANCERS[name]
         for plan in recipe.stages():
