@@ -24,6 +24,7 @@ class Row:
         options: Of `solve`, over those of the problem file.
         method: With `options`, a name for them.
         steps: The budget in place of `time`, where runs are compared whatever else the machine does.
+        overrides: Values of the problem file that are set to others.
     """
 
     problem: str
@@ -35,12 +36,18 @@ class Row:
     options: Mapping[str, Any] = field(default_factory=dict)
     method: str = ""
     steps: int | None = None
+    overrides: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The problem, with what is set in it."""
+        return self.problem + "".join(f"-{k}{v:g}" for k, v in self.overrides.items())
 
     @property
     def key(self) -> str:
         """File name of the row's results."""
         budget = f"{self.time:g}s" if self.steps is None else f"{self.steps}steps"
-        return f"{self.problem}-{self.method + '-' if self.method else ''}{budget}"
+        return f"{self.name}-{self.method + '-' if self.method else ''}{budget}"
 
     @property
     def extent(self) -> str:

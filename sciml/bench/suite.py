@@ -93,14 +93,14 @@ def run_suite(name: str, *, only: Sequence[str] | None = None, seeds: int | None
     """
     rows = look_up("suite", name, SUITES)
     rows = rows if time is None else tuple(replace(row, time=time, steps=None) for row in rows)
-    known = dict.fromkeys([r.problem for r in rows] or CONTESTS) if name != "steptime" else {}
+    known = dict.fromkeys([r.name for r in rows] or CONTESTS) if name != "steptime" else {}
     known |= dict.fromkeys(row.method for row in rows if name == "sampling")
     for problem in set(only or ()) - {"steptime", "cost"}:
         look_up("row", problem, known)
     wanted = list(only or known)
     out.mkdir(parents=True, exist_ok=True)
     for row in rows:
-        if row.problem in wanted or row.method in wanted:
+        if row.name in wanted or row.method in wanted:
             budget = row.budget if name != "methods" else {"steps": _equal_steps(row, device, out)}
             for seed in range(seeds or 3):
                 yield from _run(row, seed, device, out, budget)
@@ -140,9 +140,9 @@ def machine() -> dict:
 
 
 def _equal_steps(row: Row, device: str, out: Path) -> int:
-    path = out / f"methods-cost-{row.problem}-{device}.json"
+    path = out / f"methods-cost-{row.name}-{device}.json"
     if not path.exists():
-        _keep(path, {"over adam": methods.costs(row.problem, device), "machine": machine()})
+        _keep(path, {"over adam": methods.costs(row.name, device), "machine": machine()})
     return methods.steps_of(row, json.loads(path.read_text())["over adam"][row.method])
 
 
@@ -151,7 +151,8 @@ def _run(row: Row, seed: int, device: str, out: Path, budget: Mapping[str, Any] 
     if path.exists():
         return
     budget = row.budget if budget is None else budget
-    solution = solve(load_problem(row.problem), **{**budget, "seed": seed, "device": device, **row.options})
+    problem = load_problem(row.problem, row.overrides)
+    solution = solve(problem, **{**budget, "seed": seed, "device": device, **row.options})
     result = solution.result()
     if row.measure == "parameters":
         error = max(result["parameter_errors"].values())
@@ -161,7 +162,7 @@ def _run(row: Row, seed: int, device: str, out: Path, budget: Mapping[str, Any] 
     _keep(path, {"error": error, "seconds": solution.seconds, "steps": solution.steps, "status": solution.status,
                  "null": result["null_score"], "parameters": result["parameters"], "dtype": result["dtype"],
                  "optimizer": solution.config["optimizer"], "machine": machine()})
-    yield f"{row.problem}{' ' + row.method if row.method else ''} seed {seed}: {error:.2e} in {solution.seconds:.0f} s"
+    yield f"{row.name}{' ' + row.method if row.method else ''} seed {seed}: {error:.2e} in {solution.seconds:.0f} s"
 
 
 def accuracy_table(rows: Sequence[Row], device: str, out: Path) -> str:
