@@ -15,6 +15,7 @@ from functools import cached_property
 import numpy as np
 from matplotlib.tri import LinearTriInterpolator, Triangulation
 
+from sciml.plot.cells import plane_triangles, slice_of
 from sciml.plot.run import TIME, Arrays, RunData
 
 # The circumradius of a square cell is 0.7 spacings; of 25,600 triangles
@@ -38,6 +39,7 @@ class Cut:
         fixed: Coordinate to the value it is held at.
         width: Coordinate to the half-width of the band that scattered points were taken from.
         isotropic: Whether both coordinates are lengths, so that one scale serves both.
+        mesh: Triangles (T, 3) of a mesh whose nodes the scattered points are.
     """
 
     names: tuple[str, ...]
@@ -48,6 +50,7 @@ class Cut:
     fixed: dict[str, float]
     width: dict[str, float]
     isotropic: bool
+    mesh: np.ndarray | None = None
 
     @property
     def extent(self) -> tuple[tuple[float, float], ...]:
@@ -72,8 +75,10 @@ class Cut:
 
     @cached_property
     def triangles(self) -> np.ndarray | None:
-        """Delaunay triangles (T, 3) of scattered points without those across holes; None where
-        there are none."""
+        """Triangles (T, 3) of scattered points: those of their mesh, else Delaunay's without those
+        across holes; None where there are none."""
+        if self.mesh is not None:
+            return self.mesh
         return (
             delaunay(self.axes[0], self.axes[1], self.isotropic)
             if self.scattered and not self.width
@@ -204,6 +209,9 @@ def _scattered_cut(run: RunData, shown: tuple[str, ...], at: Mapping[str, float]
     """Points on the cut; where too few lie on it, the nearest ones and the half-widths that
     hold them."""
     fixed = {n: float(at[n]) for n in run.order if n not in shown}
+    on_mesh = _mesh_cut(run, shown, fixed) if run.cells and len(shown) == 2 else None
+    if on_mesh is not None:
+        return on_mesh
     away = np.zeros(run.coordinates[run.order[0]].size)
     for name, value in fixed.items():
         span = np.ptp(run.coordinates[name]) or 1.0
@@ -226,6 +234,29 @@ def _scattered_cut(run: RunData, shown: tuple[str, ...], at: Mapping[str, float]
         fixed=fixed,
         width=width,
     )
+
+
+def _mesh_cut(run: RunData, shown: tuple[str, ...], fixed: dict[str, float]) -> dict | None:
+    """The mesh that the points are nodes of, or its cut by a plane; None where it has no cells of that kind."""
+    if len(run.order) == 2:
+        triangles = plane_triangles(run.cells)
+        if triangles is None:
+            return None
+        return dict(axes=tuple(run.coordinates[n] for n in shown), prediction=dict(run.prediction),
+                    reference=dict(run.reference), scattered=True, fixed=fixed, width={}, mesh=triangles)
+    if len(run.order) != 3:
+        return None
+    ((held, value),) = fixed.items()
+    X = np.stack([run.coordinates[n] for n in run.order], axis=1)
+    found = slice_of(X, run.cells, run.order.index(held), value)
+    if found is None:
+        return None
+    pairs, share, triangles = found
+    take = lambda a: (1 - share) * a[pairs[:, 0]] + share * a[pairs[:, 1]]
+    return dict(axes=tuple(take(run.coordinates[n]) for n in shown),
+                prediction={u: take(a) for u, a in run.prediction.items()},
+                reference={u: take(a) for u, a in run.reference.items()},
+                scattered=True, fixed=fixed, width={}, mesh=triangles)
 
 
 def delaunay(x: np.ndarray, y: np.ndarray, isotropic: bool = True) -> np.ndarray | None:

@@ -38,6 +38,7 @@ class RunData:
         points: Condition to its last collocation points, a column (N,) per coordinate.
         residual: Condition to |r| (N,) at these points, where it was stored.
         residual_field: Condition of the inside to |r| where the prediction is, where it was stored.
+        cells: Where the points are nodes of a mesh, kind to node numbers (E, k), as in VTK.
         history: The lines of `metrics.jsonl`, oldest first.
         result: The content of `result.json`, empty if there is none.
     """
@@ -56,6 +57,7 @@ class RunData:
     history: tuple[dict, ...]
     result: dict
     residual_field: Arrays = field(default_factory=dict)
+    cells: Arrays = field(default_factory=dict)
 
     @property
     def varying(self) -> tuple[str, ...]:
@@ -248,7 +250,16 @@ def _read_solution(file: h5py.File, path: Path) -> dict:
         points=points,
         residual=residual,
         residual_field={n: np.abs(r) for n, r in values["residual"].items()},
+        cells=_cells(file, shape, path) if layout == "scattered" else {},
     )
+
+
+def _cells(file: h5py.File, shape: tuple[int, ...], path: Path) -> Arrays:
+    found = {kind: np.asarray(nodes[()], dtype=np.int64) for kind, nodes in file.get("cells", {}).items()}
+    for kind, nodes in found.items():
+        if nodes.ndim != 2 or nodes.size == 0 or nodes.min() < 0 or nodes.max() >= shape[0]:
+            raise ProblemError(f"'{path}': cells/{kind} does not number the {shape[0]} points; write it again.")
+    return found
 
 
 def _check_shapes(

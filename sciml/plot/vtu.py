@@ -37,9 +37,10 @@ def export_vtu(run: str | Path, path: str | Path) -> Path:
 
     A grid gives lines, quadrilaterals or hexahedra over its first three varying coordinates:
     lengths, then time, then parameters, so that (x, y, t) is a block with time upwards.
-    Coordinates beyond three are held at their middle. Scattered points give triangles over two
-    coordinates and vertices otherwise, and carry coordinates beyond three as point data. Cells
-    that touch a point outside the domain are left out.
+    Coordinates beyond three are held at their middle. Nodes of a mesh keep its cells; other
+    scattered points give triangles over two coordinates and vertices otherwise, and carry
+    coordinates beyond three as point data. Cells that touch a point outside the domain are left
+    out.
 
     Args:
         run: The run folder.
@@ -112,6 +113,8 @@ def _scattered(run: RunData, names: tuple[str, ...]) -> tuple[np.ndarray, list, 
         points[:, d] = run.coordinates[name]
     data = _point_data(run.prediction, run.reference)
     data.update({n: run.coordinates[n] for n in run.varying if n not in names})
+    if run.cells:
+        return points, list(run.cells.items()), data
     if len(names) == 2 and len(run.varying) == 2:
         triangles = delaunay(
             points[:, 0], points[:, 1], isotropic=all(n in run.space for n in names)

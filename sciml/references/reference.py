@@ -37,6 +37,8 @@ class Grid:
         accuracy: Relative L2 accuracy found by self-convergence; the largest over the unknowns.
         how: A sentence: method and resolution.
         parameters: Single numbers that belong to it, such as energies.
+        cells: Where scattered points are nodes of a mesh, its cells by kind: node numbers (E, k), as in VTK.
+        weights: Share of the volume that each scattered point stands for, (N,).
 
     Raises:
         ProblemError: A shape does not fit, or a value is not finite.
@@ -48,6 +50,8 @@ class Grid:
     accuracy: float
     how: str
     parameters: dict[str, float] = field(default_factory=dict)
+    cells: dict[str, np.ndarray] = field(default_factory=dict)
+    weights: np.ndarray | None = None
 
     def __post_init__(self):
         if self.layout not in LAYOUTS:
@@ -123,6 +127,11 @@ def save(path, grid: Grid, *, solver: str, arguments: dict, seconds: float) -> N
                         compression_opts=9,
                         shuffle=True,
                     )
+            for kind, nodes in grid.cells.items():
+                file.create_dataset(f"cells/{kind}", data=np.asarray(nodes, dtype=np.int32), compression="gzip",
+                                    compression_opts=9, shuffle=True)
+            if grid.weights is not None:
+                file.create_dataset("weights", data=grid.weights, compression="gzip", compression_opts=9, shuffle=True)
             file.attrs.update(
                 layout=grid.layout,
                 order=json.dumps(list(grid.coordinates)),
@@ -173,6 +182,8 @@ def load_with_origin(path) -> tuple[Grid, dict]:
                 accuracy=float(attrs["accuracy"]),
                 how=str(attrs["how"]),
                 parameters=json.loads(attrs["parameters"]),
+                cells={kind: nodes[()] for kind, nodes in file.get("cells", {}).items()},
+                weights=file["weights"][()] if "weights" in file else None,
             )
             origin = {
                 "solver": str(attrs["solver"]),

@@ -149,16 +149,17 @@ class Solution:
     def relative_l2(self) -> dict[str, float]:
         """‖u − u_ref‖/‖u_ref‖ by unknown, for those that have a reference."""
         prediction = self.predict(self.truth.X)
-        return errors(prediction, self.truth.facing(prediction))
+        return errors(prediction, self.truth.facing(prediction), self.truth.weights)
 
     def mean_absolute(self) -> dict[str, float]:
         """mean |u − u_ref| by unknown, for those that have a reference."""
         prediction = self.predict(self.truth.X)
-        return {u: mean_absolute(prediction[u], v) for u, v in self.truth.facing(prediction).items() if u in prediction}
+        return {u: mean_absolute(prediction[u], v, self.truth.weights)
+                for u, v in self.truth.facing(prediction).items() if u in prediction}
 
     def null_score(self) -> dict[str, float]:
         """The same for the best constant."""
-        return {u: null_score(v) for u, v in self.truth.values.items()}
+        return {u: null_score(v, self.truth.weights) for u, v in self.truth.values.items()}
 
     def parameter_errors(self) -> dict[str, float]:
         """Relative errors of the unknown parameters whose exact values are known."""
@@ -242,6 +243,8 @@ class Solution:
         }
         if truth.values:
             groups["reference"] = {u: v.reshape(shape) for u, v in truth.facing(prediction).items()}
+        if truth.cells:
+            groups["cells"] = dict(truth.cells)
         if inside := self._residual_fields(truth.X):
             groups["residual"] = {n: r.reshape(shape) for n, r in inside.items()}
         for block in self.objective.blocks:

@@ -17,6 +17,8 @@ import torch
 
 from ..calculus import Program
 from ..errors import ProblemError, unknown_name
+from ..mesh import Complex, volumes
+from ..mesh.structured import refined
 from ..problem import Normalized, Problem
 from ..problem.setting import function_name
 from ..references.reference import Grid, load_with_origin
@@ -34,6 +36,8 @@ class Truth:
         accuracy: Stated relative accuracy; 0 for formulas.
         how: A sentence on where it comes from.
         signless: Unknowns whose sign is a convention: eigenfunctions, which only `Normalized` fixes.
+        cells: Where the points are nodes of a mesh, its cells by kind: node numbers (E, k), as in VTK.
+        weights: Share of the volume that each point stands for, shape (N,); None: equal.
     """
 
     X: np.ndarray
@@ -43,6 +47,8 @@ class Truth:
     accuracy: float = 0.0
     how: str = "none"
     signless: frozenset[str] = frozenset()
+    cells: dict[str, np.ndarray] = field(default_factory=dict)
+    weights: np.ndarray | None = None
 
     def facing(self, prediction: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The reference's values, with eigenfunctions turned to the sign of a prediction."""
@@ -132,7 +138,8 @@ def _from_grid(problem: Problem, grid: Grid, name: str) -> Truth:
             raise ProblemError(f"reference {name}: {unknown_name('unknown', key, problem.unknowns)}")
     if grid.layout == "scattered":
         X = np.stack([grid.coordinates[n] for n in names], axis=1)
-        return Truth(X, dict(grid.unknowns), None, dict(grid.parameters), grid.accuracy, grid.how)
+        return Truth(X, dict(grid.unknowns), None, dict(grid.parameters), grid.accuracy, grid.how,
+                     cells=dict(grid.cells), weights=grid.weights)
     order = [list(grid.coordinates).index(n) for n in names]
     axes = {n: np.asarray(grid.coordinates[n]) for n in names}
     values = {u: np.transpose(v, order).reshape(-1) for u, v in grid.unknowns.items()}
@@ -145,7 +152,10 @@ def grid_points(axes: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def _without(problem: Problem) -> Truth:
-    """Points to evaluate and draw on: a grid over a box in up to three coordinates, else a Sobol set."""
+    """Points to evaluate and draw on: nodes of a mesh, a grid over up to three coordinates, else a Sobol set."""
+    if isinstance(complex_ := getattr(problem.region, "complex", None), Complex) and \
+            complex_.dim == complex_.X.shape[1] == len(problem.coordinates):
+        return _on_mesh(complex_)
     bounds = problem.region.bounds
     D = len(bounds)
     box_volume = float(np.prod([high - low for low, high in bounds]))
@@ -160,6 +170,19 @@ def _without(problem: Problem) -> Truth:
         return Truth(X[inside], {}, None)
     points = problem.region.sample(20000, generator=torch.Generator().manual_seed(0), rule="sobol")
     return Truth(points.X.numpy(), {}, None)
+
+
+def _on_mesh(complex_: Complex, enough: int = 4000, most: int = 200_000) -> Truth:
+    """The nodes of a mesh, refined until there are enough to show what a field does between them."""
+    while complex_.order == 1 and len(complex_.X) < enough and 2**complex_.dim * len(complex_) < most:
+        complex_ = refined(complex_)
+    cells = {b.kind.name: b.nodes.numpy() for b in complex_.blocks}
+    weights = np.zeros(len(complex_.X))
+    volume = volumes(complex_).abs().numpy()
+    for block, start in zip(complex_.blocks, complex_.starts, strict=True):
+        shares = volume[start:start + len(block), None] / block.nodes.shape[1]
+        np.add.at(weights, block.nodes.numpy(), np.broadcast_to(shares, block.nodes.shape))
+    return Truth(complex_.X.numpy(), cells=cells, weights=weights)
 
 
 def formula_program(problem: Problem, formulas: Mapping[str, object]) -> Program:
@@ -188,8 +211,8 @@ def _from_formulas(problem: Problem, formulas: Mapping[str, Any]) -> Truth:
         else:
             raise ProblemError(f"reference: a formula may use coordinates and parameters, not the {kind} {name!r}")
     values = program(leaves, X[:, 0])
-    return Truth(truth.X, {n: v.numpy() for n, v in zip(program.names, values, strict=True)}, truth.axes, parameters,
-                 0.0, "formula")
+    return replace(truth, values={n: v.numpy() for n, v in zip(program.names, values, strict=True)},
+                   parameters=parameters, accuracy=0.0, how="formula")
 
 
 def describe(truth: Truth) -> str:

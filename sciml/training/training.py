@@ -262,7 +262,7 @@ class Training:
         found = {}
         if self.truth.values:
             prediction = self.predict()
-            found = errors(prediction, self.truth.facing(prediction))
+            found = errors(prediction, self.truth.facing(prediction), self.truth.weights)
         parameters = self.objective.parameters_.values()
         found.update({n: abs(parameters[n] - exact) / (abs(exact) or 1.0)
                       for n, exact in self.truth.parameters.items() if n in parameters})
