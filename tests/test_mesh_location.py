@@ -267,7 +267,7 @@ def test_points_are_halved_until_their_pairs_fit_into_memory(monkeypatch):
 @pytest.mark.parametrize("call, sentence", [
     (lambda: Locator(box([(0, 1)] * 3, [1] * 3).surface()), "cells that fill their space, got cells of dimension 2"),
     (lambda: Surface(box([(0, 1)] * 2, [1] * 2)), "one dimension less than its 2 coordinates"),
-    (lambda: Enclosed(Complex(torch.eye(3, dtype=torch.float64), (Cells(KINDS["triangle"], torch.tensor([[0, 1, 2]])),))),
+    (lambda: Enclosed(Complex(uniform(3, 3), (Cells(KINDS["triangle"], torch.tensor([[0, 1, 2]])),))),
      "3 of its 3 edges have no neighbour that continues them; close its holes"),
 ])
 def test_what_makes_no_sense_is_refused(call, sentence):

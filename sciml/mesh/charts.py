@@ -57,7 +57,7 @@ class CellChart:
         self.envelope = bound * volume if self.rejects else self.measures
         self.bound = bound
         d = blocks[0].kind.dim
-        self.dim = 1 + d + self.rejects
+        self.dim = 1 + d + self.rejects if d or len(self.measures) > 1 else 0    # a single point needs no choice
         self._on: dict[tuple[torch.device, torch.dtype], tuple] = {}
 
     @property
@@ -73,8 +73,11 @@ class CellChart:
     def __call__(self, U: Tensor) -> Landed:
         """Images of points U (N, dim), in their dtype and on their device."""
         ends, X, nodes, starts, bound = self._tables(U)
+        if not self.dim:
+            return Landed(X[nodes[0][0]].expand(len(U), -1), U.new_zeros(len(U), X.shape[1], 0),
+                          torch.zeros(len(U), dtype=torch.long, device=U.device), None)
         # Choosing in float64: in float32 the ends of a million cells are not told apart.
-        cell = torch.searchsorted(ends, U[:, 0].double() * ends[-1], right=True).clamp(max=len(ends) - 1)
+        cell = torch.searchsorted(ends, U[:, 0].double().contiguous() * ends[-1], right=True).clamp(max=len(ends) - 1)
         d = self.blocks[0].kind.dim
         if len(self.blocks) == 1:
             x, J = _image(self.blocks[0].kind, X, nodes[0][cell], U[:, 1:1 + d])
