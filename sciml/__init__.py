@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 from .calculus import curl, d, div, dot, grad, laplacian, norm
 from .errors import ProblemError, SciMLError, TrainingError
 from .fields import Field
-from .geometry import Ball, Box, Disk, Domain, Interval, Polygon
+from .geometry import Ball, Box, Disk, Domain, Interval, Mesh, PointCloud, Polygon
 from .points import Points
 from .problem import (
     Condition,
@@ -38,7 +38,7 @@ from .training import solve
 
 __all__ = [
     "Ball", "Box", "Condition", "Dirichlet", "Disk", "Domain", "Energy", "Equation", "Field", "Initial", "Integral",
-    "Interface", "Interval", "Neumann", "Normalized", "Observations", "Periodic", "Pin", "Points", "Polygon",
-    "Problem", "ProblemError", "Range", "Robin", "SciMLError", "Solution", "TrainingError", "Unknown", "Weak", "curl",
-    "d", "div", "dot", "grad", "laplacian", "load_problem", "norm", "solve",
+    "Interface", "Interval", "Mesh", "Neumann", "Normalized", "Observations", "Periodic", "Pin", "PointCloud",
+    "Points", "Polygon", "Problem", "ProblemError", "Range", "Robin", "SciMLError", "Solution", "TrainingError",
+    "Unknown", "Weak", "curl", "d", "div", "dot", "grad", "laplacian", "load_problem", "norm", "solve",
 ]

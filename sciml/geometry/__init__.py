@@ -7,8 +7,10 @@ how.
 
 from .ball import Ball, Disk
 from .box import Box, Interval
+from .cloud import PointCloud
 from .combine import Difference, Intersection, Union
 from .domain import Domain
+from .mesh import Mesh
 from .polygon import Polygon
 from .product import Product
 from .region import Join, Region
@@ -23,6 +25,8 @@ __all__ = [
     "Intersection",
     "Interval",
     "Join",
+    "Mesh",
+    "PointCloud",
     "Polygon",
     "Product",
     "Region",

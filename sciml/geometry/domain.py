@@ -14,7 +14,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ..errors import ProblemError, look_up
+from ..errors import ProblemError, look_up, unknown_name
 from .patch import Patch
 from .region import Join, Part, Region
 
@@ -95,6 +95,32 @@ class Domain(Patch):
         pieces = [self.pieces[member] for member in members]
         return pieces[0] if len(pieces) == 1 else Join(pieces, name, self.space, self.size)
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of sub-domains, for `part`: groups of cells of a mesh."""
+        return ()
+
+    def part(self, name: str) -> Domain:
+        """The sub-domain called `name`, a domain of its own.
+
+        Raises:
+            ProblemError: There is none; the sentence lists the valid names and the nearest.
+        """
+        raise ProblemError(unknown_name("part", name, self.parts))
+
+    def translation(self, a: str, b: str) -> tuple[str, float]:
+        """The coordinate along which face `a` is moved to become face `b`, and how far, for periodic conditions.
+
+        Raises:
+            ProblemError: One of them does not exist, or they are not opposite.
+        """
+        if self.opposite(a) != b:
+            raise ProblemError(f"regions {a!r} and {b!r} of {self!r} are not opposite; {a!r} faces "
+                               f"{self.opposite(a)!r}")
+        coordinate = a[:-1]
+        lo, hi = self.bounds[self.names.index(coordinate)]
+        return coordinate, hi - lo if a.endswith("-") else lo - hi
+
     def opposite(self, name: str) -> str:
         """The face across the domain, for periodic conditions: ``"x-"`` ↔ ``"x+"``.
 
@@ -144,7 +170,7 @@ class Domain(Patch):
     def _aggregates(self) -> dict[str, tuple[str, ...]]:
         """Pieces behind ``"boundary"``, ``"initial"`` and ``"final"``, as far as they exist."""
         spatial = tuple(
-            f for f, piece in self.pieces.items() if set(piece.across) & set(self.space)
+            f for f, piece in self.pieces.items() if set(piece.across) & set(self.space) and not piece.inner
         )
         found = {"boundary": spatial} if spatial else {}
         for alias, face in (("initial", "t-"), ("final", "t+")):

@@ -83,6 +83,21 @@ class Product(Domain):
         owner = self.a if name in self.a.faces else self.b
         return owner.opposite(name)
 
+    def translation(self, a: str, b: str) -> tuple[str, float]:
+        owner = self.a if a in self.a.faces else self.b
+        return owner.translation(a, b)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return self.a.parts + tuple(p for p in self.b.parts if p not in self.a.parts)
+
+    def part(self, name: str) -> Domain:
+        """The sub-domain of one factor times the other factor."""
+        look_up("part", name, {p: p for p in self.parts})
+        if name in self.a.parts:
+            return Product(self.a.part(name), self.b, self.space)
+        return Product(self.a, self.b.part(name), self.space)
+
     def quadrature(self, n: int, *, dtype=torch.float64, device="cpu") -> Points:
         """Every point of A's rule with every point of B's; a Gauss rule if both are."""
         A, B = _rules(self.a, self.b, n, dtype, device)
@@ -135,6 +150,7 @@ class ProductRegion(Region):
             names=names,
             label=piece.label,
             across=piece.across,
+            inner=piece.inner,
             chart_dim=piece.chart_dim + factor.chart_dim,
             chart_measure=piece.chart_measure * factor.chart_measure,
         )

@@ -33,6 +33,8 @@ class Region(Patch):
 
     label: str
     across: tuple[str, ...]
+    inner = False
+    """Whether it lies inside of the domain, as groups of a mesh may: then it is no part of "boundary"."""
 
     @abstractmethod
     def contains(self, X: Tensor) -> Tensor:

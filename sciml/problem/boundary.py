@@ -12,7 +12,7 @@ from ..errors import ProblemError, look_up, unknown_name
 from ..geometry import Box
 from .block import HardData
 from .condition import Condition, check_unknowns, component, faces_of, is_box, place
-from .setting import as_number
+from .setting import Setting, as_number
 
 
 class Dirichlet(Condition):
@@ -90,21 +90,24 @@ class Neumann(Robin):
 
 
 class Periodic(Condition):
-    """Equal values, and equal derivatives, on two opposite faces of a box.
+    """Equal values, and equal derivatives, on two opposite faces of a box or of a mesh.
 
     Args:
-        on: The coordinate that is periodic, e.g. "x".
+        on: The coordinate that is periodic, e.g. "x"; or two regions, of which the second is the first moved along one
+            coordinate, e.g. ["left", "right"].
         unknowns: Which; None for all.
         derivatives: Highest derivative in the direction of `on` that is matched too.
     """
 
     kind = "periodic"
 
-    def __init__(self, on: str, unknowns: str | Sequence[str] | None = None, derivatives: int = 1,
+    def __init__(self, on: str | Sequence[str], unknowns: str | Sequence[str] | None = None, derivatives: int = 1,
                  name: str | None = None, weight: float = 1.0, points: int | None = None):
         super().__init__(name, weight, points)
-        if not isinstance(on, str):
-            raise ProblemError(f"Periodic takes one coordinate name, got {on!r}; write one Periodic per coordinate")
+        pair = isinstance(on, (list, tuple)) and len(on) == 2 and all(isinstance(o, str) for o in on)
+        if not isinstance(on, str) and not pair:
+            raise ProblemError(f"Periodic takes one coordinate name, or two regions, got {on!r}; write one Periodic "
+                               "per coordinate")
         if isinstance(derivatives, bool) or not isinstance(derivatives, int) or derivatives < 0:
             raise ProblemError(f"Periodic: derivatives={derivatives!r} must be a whole number, 0 for equal values only")
         self.on, self.derivatives = on, derivatives
@@ -112,24 +115,37 @@ class Periodic(Condition):
 
     def blocks(self, setting, name):
         where = f"condition {name!r}"
-        if self.on not in setting.domain.names:
-            raise ProblemError(f"{where}: {unknown_name('coordinate', self.on, setting.domain.names)}")
-        for face in (f"{self.on}-", f"{self.on}+"):
-            if face not in setting.domain.faces:
-                raise ProblemError(f"{where}: the domain has no face {face!r}; periodicity needs a box in {self.on}")
+        coordinate, face, distance = self._shift(setting, where)
         unknowns = tuple(self.unknowns or setting.unknowns)
         check_unknowns(setting, unknowns, where)
         outputs = {}
         for unknown in unknowns:
             u = setting.frame.leaf("unknown", unknown)
             for order in range(self.derivatives + 1):
-                outputs[f"{name}.{unknown}{'_' + self.on * order if order else ''}"] = d(u, *[self.on] * order)
-        low, high = setting.domain.bounds[setting.domain.names.index(self.on)]
+                outputs[f"{name}.{unknown}{'_' + coordinate * order if order else ''}"] = d(u, *[coordinate] * order)
         # A periodic network has all derivatives periodic, more than equal values alone ask for.
         hard = tuple(HardData(u, (self.on,), self.derivatives, None, "periodic") for u in unknowns) \
-            if self.derivatives else ()
-        return [self._block(name, outputs, setting.domain.region(f"{self.on}-"), combine="difference",
-                            partner=(self.on, high - low), hard=hard)]
+            if self.derivatives and isinstance(self.on, str) else ()
+        return [self._block(name, outputs, setting.domain.region(face), combine="difference",
+                            partner=(coordinate, distance), hard=hard)]
+
+    def _shift(self, setting: Setting, where: str) -> tuple[str, str, float]:
+        """The coordinate, the face that points are drawn on, and how far its partner is."""
+        domain = setting.domain
+        if not isinstance(self.on, str):
+            try:
+                coordinate, distance = domain.translation(*self.on)
+                return coordinate, self.on[0], distance
+            except ProblemError as error:
+                raise ProblemError(f"{where}: {error}") from error
+        if self.on not in domain.names:
+            raise ProblemError(f"{where}: {unknown_name('coordinate', self.on, domain.names)}")
+        for face in (f"{self.on}-", f"{self.on}+"):
+            if face not in domain.faces:
+                raise ProblemError(f"{where}: the domain has no face {face!r}; periodicity needs a box in {self.on}, "
+                                   "or two regions: Periodic(on=[\"left\", \"right\"])")
+        low, high = domain.bounds[domain.names.index(self.on)]
+        return self.on, f"{self.on}-", high - low
 
 
 class Interface(Condition):

@@ -72,8 +72,12 @@ def place(setting: Setting, on, where: str, default: str):
             if item == "interior":
                 found.append(setting.domain)
                 continue
+            if item in setting.domain.parts:
+                found.append(setting.domain.part(item))
+                continue
             if item not in setting.domain.faces:
-                raise ProblemError(f"{where}: {unknown_name('region', item, setting.domain.faces)}")
+                valid = (*setting.domain.faces, *setting.domain.parts)
+                raise ProblemError(f"{where}: {unknown_name('region', item, valid)}")
             found.append(setting.domain.region(item))
         elif hasattr(item, "sample") and hasattr(item, "measure"):
             found.append(_embed(setting, item, where))
@@ -85,6 +89,8 @@ def place(setting: Setting, on, where: str, default: str):
     if len(found) == 1:
         return found[0]
     regions = [r for r in found if isinstance(r, Region)]
+    if not regions:
+        raise ProblemError(f"{where}: on=[…] names several parts of the inside; write one condition for each")
     if len(regions) < len(found):
         raise ProblemError(f"{where}: on=[…] mixes the inside of a domain with boundaries; write one condition for "
                            "each")

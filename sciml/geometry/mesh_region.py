@@ -1,0 +1,199 @@
+"""Pieces of the boundary of a mesh: groups of facets, and how overlapping groups become pieces that do not overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..errors import ProblemError
+from ..mesh import Cells, Complex, Facets
+from ..mesh.charts import CellChart
+from ..mesh.geometry import mapped, outward
+from ..mesh.surface import Surface
+from ..points import Points
+from .patch import Drawn
+from .region import Region
+
+if TYPE_CHECKING:
+    from .mesh import Mesh
+
+DEGREES = (8, 6, 4, 3, 2, 1)
+RESERVED = ("interior", "initial", "final", "t-", "t+")
+
+
+class MeshRegion(Region):
+    """Some facets of a mesh.
+
+    Normals point out of the mesh; on facets inside of it, from the cell of lower number to the other one.
+
+    Args:
+        mesh: The mesh.
+        facets: Its facets, by kind.
+        label: Name in messages.
+        outside: The region as seen from outside.
+    """
+
+    def __init__(self, mesh: Mesh, facets: Sequence[Facets | Cells], label: str, outside: bool = False):
+        first = facets[0]
+        self._set(mesh=mesh, facets=tuple(facets), label=label, outside=outside, names=mesh.names, space=mesh.space,
+                  across=mesh.names, inner=isinstance(first, Facets) and int(first.cells[0, 1]) >= 0)
+
+    @cached_property
+    def charted(self) -> CellChart:
+        """The chart of the facets."""
+        return CellChart(self.mesh.complex.X, self.facets)
+
+    @cached_property
+    def surface(self) -> Surface:
+        """The facets by themselves, for distances."""
+        return Surface(Complex(self.mesh.complex.X, tuple(Cells(f.kind, f.nodes) for f in self.facets)))
+
+    @cached_property
+    def chart_dim(self) -> int:                                # type: ignore[override]
+        """Dimension of the cube: one coordinate chooses the facet."""
+        return self.charted.dim
+
+    @cached_property
+    def chart_measure(self) -> float:                          # type: ignore[override]
+        """Measure of the whole cube."""
+        return self.charted.envelope_measure
+
+    @cached_property
+    def measure(self) -> float:
+        """Length or area: exact for straight facets, by Gauss's rule of degree 8 for curved ones.
+
+        In 1-D the number of points.
+        """
+        return self.charted.measure
+
+    @cached_property
+    def bounds(self) -> tuple[tuple[float, float], ...]:
+        """Bounding box of the nodes, (lo, hi) per coordinate."""
+        X = self.mesh.complex.X[torch.cat([f.nodes.reshape(-1) for f in self.facets])]
+        return tuple(zip(X.amin(0).tolist(), X.amax(0).tolist(), strict=True))
+
+    def chart(self, U: Tensor) -> Drawn:
+        image = self.charted(U)
+        n = outward(image.J) if len(self.names) > 1 else self._ends.to(U)[image.cell]
+        return Drawn(image.x, self._signed(n), image.keep)
+
+    def contains(self, X: Tensor) -> Tensor:
+        return self.surface.distance(X) <= self.mesh.tolerance(X.dtype)
+
+    def normal(self, X: Tensor) -> Tensor:
+        """That of the nearest facet, at its nearest point."""
+        near = self.surface.nearest(X)
+        return self._signed(self.surface.normals(near) if len(self.names) > 1 else self._ends.to(X)[near.facet])
+
+    def level(self, coords: Mapping):
+        raise ProblemError(f"region {self.label!r} of a mesh has no smooth level function yet; impose its condition by "
+                           "points: constraints='soft'")
+
+    def flipped(self) -> Region:
+        return MeshRegion(self.mesh, self.facets, self.label, not self.outside)
+
+    @property
+    def gaussian(self) -> bool:
+        """`quadrature` is Gauss's rule on every facet, if there are as many points."""
+        return True
+
+    def quadrature(self, n: int, *, dtype=torch.float64, device="cpu") -> Points:
+        """Gauss's rule on every facet, of the highest degree up to 8 with at most n points together.
+
+        With more facets than n: n Sobol points with equal weights.
+        """
+        degree = gauss_degree(self.facets, n)
+        if degree is None:
+            return super().quadrature(n, dtype=dtype, device=device)
+        X, weights, normals = [], [], []
+        for facets in self.facets:
+            xi, w = facets.kind.shape.rule(degree)
+            m = mapped(self.mesh.complex.X, facets, xi)
+            X.append(m.x.flatten(0, 1))
+            weights.append((m.measure * w).reshape(-1))
+            normals.append(outward(m.J).flatten(0, 1) if len(self.names) > 1 else self._ends)
+        # The rule may be less exact for curved facets than their measure; the sum of weights is the measure.
+        W = torch.cat(weights)
+        found = Points(torch.cat(X), self.names, W * (self.measure / W.sum()), self._signed(torch.cat(normals)))
+        return found.to(dtype=dtype, device=device)
+
+    @cached_property
+    def _ends(self) -> Tensor:
+        """±1 at the ends of a mesh on a line, shape (F, 1)."""
+        local = torch.cat([f.local[:, 0] for f in self.facets if isinstance(f, Facets)])
+        return torch.where(local == 0, -1.0, 1.0).double()[:, None]
+
+    def _signed(self, n: Tensor) -> Tensor:
+        return -n if self.outside else n
+
+
+def gauss_degree(blocks: Sequence[Cells | Facets], n: int) -> int | None:
+    """The highest degree up to 8 of a rule on every cell with at most n points; None if there are more cells than n."""
+    for degree in DEGREES:
+        if sum(len(b) * len(b.kind.shape.rule(degree)[1]) for b in blocks) <= n:
+            return degree
+    return None
+
+
+def split_groups(surfaces: Mapping[str, Tensor], count: int, boundary: Tensor, unnamed: str = "unnamed"):
+    """Groups of facets as pieces that do not overlap, and names for several of them.
+
+    Where two groups overlap, what they share and what they do not are pieces of their own ("wall", "inlet", "wall and
+    inlet"), and each group's name stands for its pieces. Boundary facets without group are the piece `unnamed`, or
+    "boundary" if there are no groups at all.
+
+    Args:
+        surfaces: Numbers of facets by group.
+        count: Number of facets.
+        boundary: Numbers of those on the boundary.
+        unnamed: Name of the rest.
+
+    Returns:
+        Facets by piece; pieces by name of a group that is not one piece; the pieces on the boundary.
+
+    Raises:
+        ProblemError: A group has a name that means something else.
+    """
+    outer = torch.zeros(count, dtype=torch.bool)
+    outer[boundary] = True
+    groups = {name: numbers for name, numbers in surfaces.items() if name != "boundary"}
+    named = surfaces.get("boundary")
+    if named is not None and not torch.equal(named.unique(), boundary.unique()):
+        raise ProblemError(f"group 'boundary' of the mesh has {len(named)} facets, but its boundary has "
+                           f"{len(boundary)}; 'boundary' is the name of all of it: call the group otherwise")
+    for name in groups:
+        if name in RESERVED:
+            raise ProblemError(f"group {name!r} of the mesh has a name that stands for something else here; call it "
+                               "otherwise in the mesh file")
+    # Facets with the same groups, on the same side, make an atom.
+    code = outer.long()
+    for numbers in groups.values():
+        here = torch.zeros(count, dtype=torch.long)
+        here[numbers] = 1
+        code = torch.unique(code * 2 + here, return_inverse=True)[1]
+    members = torch.zeros(count, dtype=torch.bool)
+    for numbers in groups.values():
+        members[numbers] = True
+    members |= outer
+    pieces: dict[str, Tensor] = {}
+    owners: dict[str, list[str]] = {name: [] for name in groups}
+    on_boundary = []
+    for atom in torch.unique(code[members]).tolist():
+        numbers = ((code == atom) & members).nonzero()[:, 0]
+        of = [name for name, group in groups.items() if bool(torch.isin(numbers[:1], group))]
+        label = " and ".join(of) or (unnamed if groups else "boundary")
+        if label in pieces:                                    # a group with facets inside and on the boundary
+            label += " inside" if not bool(outer[numbers[0]]) else " outside"
+        pieces[label] = numbers
+        for name in of:
+            owners[name].append(label)
+        if bool(outer[numbers[0]]):
+            on_boundary.append(label)
+    first = {p: min([i for i, g in enumerate(groups) if p in owners[g]], default=len(groups)) for p in pieces}
+    order = sorted(pieces, key=lambda p: first[p])
+    return ({p: pieces[p] for p in order}, {g: tuple(p) for g, p in owners.items() if p != [g]},
+            tuple(p for p in order if p in on_boundary))
