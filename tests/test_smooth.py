@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch.func import jvp
 
-from sciml import Box, Equation, Problem, laplacian
-from sciml.mesh.smooth import SmoothDistance
-from sciml.mesh.structured import box, refined
+from sciml import Box, Dirichlet, Equation, Mesh, Points, Problem, laplacian
+from sciml.mesh.smooth import SmoothDistance, straight_pieces
+from sciml.mesh.structured import box, quadratic, refined
+from sciml.objective import build_objective, make_recipe
 
 
 def of_box(dim, cells=3):
@@ -89,3 +90,40 @@ def test_equations_may_use_it_with_derivatives():
         Equation(lambda u, x, y: u - laplacian(phi(x, y)))])
     (block,) = problem.blocks
     assert {leaf[0] for leaf in block.program.leaves} == {"unknown", "coordinate"}
+
+
+@pytest.mark.parametrize("make, count", [
+    (lambda: box([(0, 1), (0, 1)], (4, 3)), 4),                                    # four sides
+    (lambda: quadratic(box([(0, 1), (0, 1)], (2, 2))), 4),
+    (lambda: box([(0, 1)] * 3, [2] * 3), 48), (lambda: box([(0, 1)] * 3, [2] * 3, "hexahedron"), 48)])
+def test_facets_become_straight_pieces(make, count):
+    complex_ = make()
+    pieces = straight_pieces(complex_.X, complex_.chosen(complex_.boundary))
+    assert len(pieces) == count
+    X = torch.rand(20, complex_.X.shape[1], dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    assert torch.allclose(SmoothDistance(pieces)(*X.unbind(1)), of_box(X.shape[1])(*X.unbind(1)), rtol=1e-9)
+
+
+def test_curved_facets_are_followed():
+    complex_ = quadratic(box([(0, 1), (0, 1)], (1, 1), "quad"))
+    X = complex_.X.clone()
+    top = (X[:, 1] == 1).nonzero()[:, 0]
+    X[top, 1] += X[top, 0] * (1 - X[top, 0])
+    pieces = straight_pieces(X, complex_.chosen(complex_.surfaces["y+"]), 8)
+    x = torch.linspace(0.05, 0.95, 8, dtype=torch.float64)
+    assert (SmoothDistance(pieces)(x, 1 + x * (1 - x)).abs() < 1.1 / 8**2 / 4).all()    # height of the chords
+
+
+def test_dirichlet_data_on_a_mesh_are_built_in():
+    mesh = Mesh(box([(0, 1), (0, 1)], (3, 3)))
+    problem = Problem(domain=mesh, unknowns="u", conditions=[
+        Equation(lambda u: laplacian(u)), Dirichlet(u=lambda x, y: x * y, on=["x-", "x+", "y-"]),
+        Dirichlet(u=lambda x, y: x * y + 0 * y, on="y+")])
+    objective, ansatz = build_objective(problem, make_recipe({}, dict(constraints="hard")))
+    assert len(ansatz.satisfied) == 2 and [b.name for b in objective.blocks] == ["equation"]
+    points = mesh.region("boundary").sample(50, generator=torch.Generator().manual_seed(0))
+    values = objective.field(points.X)[:, 0]
+    assert torch.allclose(values, points.X.prod(1), atol=1e-9)
+    inside = mesh.sample(20, generator=torch.Generator().manual_seed(1)).X
+    rows = objective.values(objective.blocks[0], Points(inside, ("x", "y")))
+    assert torch.isfinite(rows).all()

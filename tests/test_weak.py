@@ -9,22 +9,15 @@ from numpy.polynomial.legendre import leggauss
 from skfem.helpers import dot, grad
 
 import sciml
-from sciml import Box, Dirichlet, Energy, Equation, Interval, Problem, ProblemError, Weak
+from sciml import Box, Dirichlet, Energy, Equation, Interval, Mesh, Problem, ProblemError, Weak
 from sciml.elements.functionals import lumped
 from sciml.elements.space import Space
 from sciml.mesh.structured import box, refined
 from sciml.objective import build_objective, make_recipe
 
 
-class Meshed(Box):
-    """A box that has cells."""
-
-
 def meshed(n=4, kind="", dim=2):
-    sides = [(0, 1)] * dim
-    domain = Meshed(**dict(zip("xyz", sides, strict=False)))
-    domain._set(complex=box(sides, [n] * dim, kind))
-    return domain
+    return Mesh(box([(0, 1)] * dim, [n] * dim, kind))
 
 
 def laplace(u, v):

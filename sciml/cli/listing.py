@@ -15,7 +15,7 @@ from rich.text import Text
 from ..balance import BALANCERS
 from ..calculus import ACTIVATIONS
 from ..errors import look_up
-from ..fields import NETWORKS
+from ..fields import MODELS
 from ..optim import EXTRA, OPTIMIZERS
 from ..precondition import PRECONDITIONERS
 from ..problem import search_path
@@ -60,7 +60,7 @@ def _defines_problem(tree: ast.Module) -> bool:
 
 KINDS = {
     "problems": problems,
-    "models": lambda: {n: first_line(c) for n, c in NETWORKS.items()},
+    "models": lambda: {n: first_line(c) for n, c in MODELS.items()},
     "optimizers": lambda: {**{n: first_line(c) for n, c in OPTIMIZERS.items()},
                            **dict.fromkeys(EXTRA, "of pytorch_optimizer: pip install 'sciml[optimizers]'")},
     "samplers": lambda: {n: first_line(c) for n, c in SAMPLERS.items()},

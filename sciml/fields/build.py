@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from math import prod
 from typing import Any
@@ -15,8 +15,11 @@ from ..errors import ProblemError, check_types, look_up, unknown_name
 from .field import Field
 from .layers import Embedding, FourierFeatures, random_features
 from .networks import MLP, NETWORKS
+from .nodal import Nodal
 from .piecewise import Piecewise
 from .shape import Shape
+
+MODELS: dict[str, Callable[..., Field]] = {**NETWORKS, "nodal": Nodal}
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class FieldOptions:
         spread: a of the random features, for inputs in [−1, 1].
         scale: Of model=fourier: "none", or "inverse-symbol" to precondition its parameters by the equation.
         gamma: With it, the scale γ of modes that the equation does not see.
+        order: Of model=nodal: of the finite elements, 1 or 2.
     """
 
     width: int = 20
@@ -48,6 +52,7 @@ class FieldOptions:
     spread: float = 1.0
     scale: str = "none"
     gamma: float = 1.0
+    order: int = 1
 
     def __post_init__(self):
         check_types(self, "model.")

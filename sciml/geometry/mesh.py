@@ -83,7 +83,8 @@ class Mesh(Domain):
         return self.filling.distance(X)
 
     def level(self, coords: Mapping):
-        raise ProblemError(f"the {self!r} has no smooth level function yet; use constraints='soft'")
+        """The smooth distance to all of the boundary; it does not change sign across it."""
+        return self.region("boundary").level(coords)
 
     @property
     def gaussian(self) -> bool:

@@ -13,6 +13,7 @@ from ..errors import ProblemError
 from ..mesh import Cells, Complex, Facets
 from ..mesh.charts import CellChart
 from ..mesh.geometry import mapped, outward
+from ..mesh.smooth import SmoothDistance, straight_pieces
 from ..mesh.surface import Surface
 from ..points import Points
 from .patch import Drawn
@@ -90,8 +91,15 @@ class MeshRegion(Region):
         return self._signed(self.surface.normals(near) if len(self.names) > 1 else self._ends.to(X)[near.facet])
 
     def level(self, coords: Mapping):
-        raise ProblemError(f"region {self.label!r} of a mesh has no smooth level function yet; impose its condition by "
-                           "points: constraints='soft'")
+        """`SmoothDistance` from the facets; positive on both sides away from them."""
+        if len(self.names) == 1:
+            raise ProblemError(f"region {self.label!r} of a mesh on a line has no smooth level function; take Interval")
+        phi = self._smooth(*(coords[n] for n in self.names))
+        return -phi if self.outside else phi
+
+    @cached_property
+    def _smooth(self) -> SmoothDistance:
+        return SmoothDistance(straight_pieces(self.mesh.complex.X, self.facets))
 
     def flipped(self) -> Region:
         return MeshRegion(self.mesh, self.facets, self.label, not self.outside)

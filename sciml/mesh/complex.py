@@ -81,6 +81,10 @@ class Complex:
         """Number of cells."""
         return sum(len(b) for b in self.blocks)
 
+    def __repr__(self) -> str:
+        cells = ", ".join(f"{len(b):,} of kind {b.kind.name}" for b in self.blocks)
+        return f"Complex of {cells} on {len(self.X):,} nodes"
+
     @property
     def dim(self) -> int:
         """Dimension d of the cells."""

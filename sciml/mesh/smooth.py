@@ -12,11 +12,17 @@ near its facet φ is continued through it, so that derivatives on Γ are one-sid
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import pi
 
+import numpy as np
 import torch
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
+
+from .complex import Cells, Facets
 
 LARGEST = 2**19                         # pairs of points and facets at a time
 
@@ -44,6 +50,72 @@ class SmoothDistance:
         size = max(LARGEST // len(facets), 1)
         X = torch.stack(torch.broadcast_tensors(*columns), -1)
         return torch.cat([_distance(part, facets) for part in X.split(size)])
+
+
+def straight_pieces(X: Tensor, facets: Sequence[Cells | Facets], cuts: int = 4) -> Tensor:
+    """Facets as segments or triangles, shape (F, D, D); segments on one line are joined.
+
+    Args:
+        X: Nodes, shape (V, D), D = 2 or 3.
+        facets: By kind.
+        cuts: Curved ones are cut into so many pieces along each direction, with corners on the curve.
+    """
+    D = X.shape[1]
+    pieces = []
+    for f in facets:
+        n = 1 if f.kind.order == 1 else cuts
+        if D == 2:
+            t = torch.linspace(0, 1, n + 1, dtype=X.dtype)[:, None]
+            corners = torch.einsum("qa,ead->eqd", f.kind.values(t), X[f.nodes])
+            pieces.append(torch.stack([corners[:, :-1], corners[:, 1:]], 2).reshape(-1, 2, 2))
+        else:
+            xi, triangles = _lattice(f.kind.shape.simplex, n)
+            corners = torch.einsum("qa,ead->eqd", f.kind.values(xi.to(X)), X[f.nodes])
+            pieces.append(corners[:, triangles].reshape(-1, 3, 3))
+    found = torch.cat(pieces)
+    return _joined(found) if D == 2 else found
+
+
+def _lattice(simplex: bool, n: int) -> tuple[Tensor, Tensor]:
+    """Points of a reference triangle or square cut n times along each side, and the triangles between them."""
+    numbers: dict[tuple[int, int], int] = {}
+    xi: list[list[float]] = []
+    triangles: list[list[int]] = []
+    for i in range(n + 1):
+        for j in range(n + 1 - (i if simplex else 0)):
+            numbers[i, j] = len(xi)
+            xi.append([i / n, j / n])
+    for i, j in numbers:
+        if (i + 1, j) in numbers and (i, j + 1) in numbers:
+            triangles.append([numbers[i, j], numbers[i + 1, j], numbers[i, j + 1]])
+        if (i + 1, j) in numbers and (i, j + 1) in numbers and (i + 1, j + 1) in numbers:
+            triangles.append([numbers[i + 1, j], numbers[i + 1, j + 1], numbers[i, j + 1]])
+    return torch.tensor(xi, dtype=torch.float64), torch.tensor(triangles)
+
+
+def _joined(segments: Tensor) -> Tensor:
+    """Segments (F, 2, 2) with those that continue each other on a line made one: φ is the same, and cheaper."""
+    size = float((segments.amax((0, 1)) - segments.amin((0, 1))).max())
+    ends, number = torch.unique((segments.reshape(-1, 2) / (1e-12 * size)).round(), dim=0, return_inverse=True)
+    first, last = number.view(-1, 2).unbind(1)
+    F = len(segments)
+    starts_at = torch.full((len(ends),), -1).scatter_(0, first, torch.arange(F))
+    nexts = starts_at[last]
+    degree = torch.bincount(number, minlength=len(ends))
+    t = segments[:, 1] - segments[:, 0]
+    t = t / t.norm(dim=1, keepdim=True)
+    straight = (nexts >= 0) & (degree[last] == 2)
+    straight &= ((t * t[nexts.clamp(min=0)]).sum(1) > 1 - 1e-14) & (nexts != torch.arange(F))
+    here = straight.nonzero()[:, 0].numpy()
+    graph = sparse.coo_matrix((np.ones(len(here)), (here, nexts[here].numpy())), shape=(F, F))
+    count, label = connected_components(graph, directed=False)
+    inner = torch.zeros(F, dtype=torch.bool)                       # whose first end is joined to another's last
+    inner[nexts[straight]] = True
+    joined = segments.new_zeros(count, 2, 2)
+    label = torch.from_numpy(label).long()
+    joined[label[~inner], 0] = segments[~inner, 0]
+    joined[label[~straight], 1] = segments[~straight, 1]
+    return joined
 
 
 def _distance(X: Tensor, facets: Tensor) -> Tensor:

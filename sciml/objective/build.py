@@ -15,6 +15,7 @@ from ..points import Points
 from ..precondition.symbol import precondition_parameters
 from ..problem import Block, Problem
 from ..problem.hard import Ansatz, build
+from .nodal import nodal_ansatz, nodal_field
 from .objective import Objective
 from .parameters import TrainableParameters
 from .recipe import DTYPES, Recipe
@@ -23,6 +24,8 @@ from .recipe import DTYPES, Recipe
 def build_field(problem: Problem, recipe: Recipe, ansatz: Ansatz) -> nn.Module:
     """The field of a recipe: a network, wrapped in the hard constraints."""
     dtype = DTYPES[recipe.dtype]
+    if recipe.model == "nodal":
+        return nodal_field(problem, recipe.field_options().order, dtype, ansatz)
     periods = {problem.coordinates.index(c): p for c, p in ansatz.periods.items()}
     breaks = {problem.coordinates.index(c): places for c, places in problem.setting.breaks.items()}
     network = build_network(recipe.model, problem.region.bounds, len(problem.unknowns), recipe.field_options(),
@@ -51,7 +54,8 @@ def build_objective(problem: Problem, recipe: Recipe, network: nn.Module | None 
             lift is built in.
     """
     dtype = DTYPES[recipe.dtype]
-    ansatz = build(problem, recipe.constraints if network is None else "soft")
+    make = nodal_ansatz if recipe.model == "nodal" and network is None else build
+    ansatz = make(problem, recipe.constraints if network is None else "soft")
     blocks = [b for b in problem.blocks if b.name not in ansatz.satisfied] or list(problem.blocks)
     own = None if network is None else _own(problem, network, dtype)
     base = build_field(problem, recipe, ansatz) if own is None else wrapped(own, problem, ansatz)

@@ -15,10 +15,12 @@ from ..calculus.factored import FactoredJacobian, FactoredRows, RowMap, taped_fa
 from ..calculus.jacobian import is_complete, taped_jacobian, vmapped_jacobian
 from ..elements.functionals import Functionals, Total
 from ..errors import TrainingError
+from ..fields import Nodal
 from ..optim.memory import demand_jacobian
 from ..points import Points
 from ..precondition import Transform
 from ..problem import Block
+from .nodal import demand_all, nodal_rows, nodal_tests
 
 if TYPE_CHECKING:
     from .objective import Objective
@@ -43,6 +45,11 @@ class Linearizer:
              parameters: Sequence[Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """Unweighted rows of shape (R, K) and their Jacobian of shape (R, K, P) for some parameters; None: all."""
         objective = self.objective
+        field = objective.field
+        if isinstance(field, Nodal):
+            demand_all(field, parameters)
+            if isinstance(block.tests, Functionals):
+                return nodal_tests(objective, field, block, block.tests, points)
         if block.tests is not None:
             return self._tested(block, block.tests, points, parameters)
         f, J = self._values(block, points, data, parameters)
@@ -126,10 +133,10 @@ class Linearizer:
                        parameters: list[nn.Parameter]) -> tuple[Tensor, FactoredRows]:
         """Unweighted rows (R, K) and the factors of their Jacobian; the matrix where a field leaves no tape."""
         objective = self.objective
-        if self.taped and block.name not in self.verified:
+        if self.taped and block.name not in self.verified and not isinstance(objective.field, Nodal):
             few = points if block.combine == "integral" else points[:VERIFIED]
             self._values(block, few, {k: v[:len(few)] for k, v in data.items()})
-        if not self.taped or block.tests is not None:
+        if not self.taped or block.tests is not None or isinstance(objective.field, Nodal):
             f, matrix = self.rows(block, points, data)
             return f, FactoredRows.of_matrix(matrix, parameters)
 
@@ -152,6 +159,9 @@ class Linearizer:
     def _values(self, block: Block, points: Points, data, only: Sequence[Tensor] | None = None
                 ) -> tuple[Tensor, Tensor]:
         objective, parameters = self.objective, self.objective.trainable
+        if isinstance(objective.field, Nodal):
+            f, sparse = nodal_rows(objective, objective.field, block, points, data)
+            return f, sparse.to_dense().reshape(*f.shape, -1)
         if not self.taped:
             values, J = self._vmapped(block, points, data or {})
             if block.name not in self.verified:

@@ -17,7 +17,7 @@ from ..balance import BALANCERS, Projection, Surgery, build_balance
 from ..balance.balance import Part, PointWeights
 from ..balance.build import balancer_names
 from ..errors import ProblemError, check_types, look_up, text_for_number, unknown_name
-from ..fields import NETWORKS, FieldOptions
+from ..fields import MODELS, FieldOptions
 from ..optim import (
     OPTIMIZERS,
     build_optimizer,
@@ -104,7 +104,7 @@ class Recipe:
 
     def __post_init__(self):
         check_types(self)
-        look_up("model", self.model, NETWORKS)
+        look_up("model", self.model, MODELS)
         look_up("sampler", self.sampler, SAMPLERS)
         look_up("dtype", self.dtype, DTYPES)
         look_up("engine", self.engine, dict.fromkeys(("auto", "taylor", "nested")))
