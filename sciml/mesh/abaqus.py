@@ -83,8 +83,8 @@ def read_abaqus(path: Path) -> Raw:
             inside, parts, instances = card.word, parts + (card.word == "PART"), instances + (card.word == "INSTANCE")
             if max(parts, instances) > 1 or (card.word == "INSTANCE" and card.lines):
                 raise Unreadable("it has several parts or instances, or moves one; export it as one flat mesh")
-        elif card.word == "END INSTANCE":
-            inside = "ASSEMBLY"
+        elif card.word in ("END INSTANCE", "END ASSEMBLY", "END PART"):
+            inside = "ASSEMBLY" if card.word == "END INSTANCE" else ""
         elif inside == "ASSEMBLY" and (card.word == "NODE" or "INSTANCE" not in card.given and card.word != "SURFACE"):
             continue                                       # reference points and sets of them
         elif card.word == "NODE":
@@ -156,6 +156,8 @@ def _element(card: _Card, elements: list[tuple[str, np.ndarray]], cells: _Sets) 
             return                                         # a point mass is no cell
     else:
         raise Unreadable(f"elements of type {name or '(none)'} are not known here")
+    if kind in ("line", "line3") and card.lines:           # meshio writes lines of order 2 as B33H, which has two nodes
+        kind = {3: "line", 4: "line3"}.get(len(_fields(card.lines[0])), kind)
     sizes = {"wedge": 6, "pyramid": 5, "wedge15": 15}
     rows = _table(card, 1 + (sizes[kind] if kind in sizes else KINDS[kind].size)).astype(np.int64)
     elements.append((kind, rows))

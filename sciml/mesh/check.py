@@ -13,6 +13,7 @@ positive volume and the two cells of every inner facet lie on different sides of
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from torch import Tensor
 
 from ..errors import ProblemError
 from .complex import Cells, Complex, Facets, identify
-from .geometry import mapped
+from .geometry import mapped, measure
 
 SAME = 1e-10           # nodes closer than this part of the mesh's size coincide
 FLAT = 1e-12           # a cell with less than this part of (longest extent)^d is degenerate
@@ -176,14 +177,19 @@ def determinants(complex_: Complex) -> tuple[Tensor, Tensor, Tensor]:
     lows, highs, scales = [], [], []
     for block in complex_.blocks:
         kind = block.kind
-        xi = kind.shape.rule(1)[0] if kind.affine else \
-            torch.cat([kind.nodes, kind.shape.rule(2 * kind.order)[0]])
+        xi = torch.cat([kind.nodes, kind.shape.rule(2 * kind.order)[0]])
         for nodes in block.nodes.split(CHUNK):
-            det = mapped(complex_.X, Cells(kind, nodes), xi).measure
             x = complex_.X[nodes[:, :kind.corners]]
-            lows.append(det.amin(1))
-            highs.append(det.amax(1))
-            scales.append((x.amax(1) - x.amin(1)).amax(1)**kind.dim)
+            if kind.affine:
+                low = high = measure((x[:, 1:] - x[:, :1]).transpose(1, 2))
+            else:
+                det = mapped(complex_.X, Cells(kind, nodes), xi).measure
+                low, high = det.amin(1), det.amax(1)
+            lows.append(low)
+            highs.append(high)
+            corners = x.unbind(1)                              # much faster than amax over a short dimension
+            extent = (reduce(torch.maximum, corners) - reduce(torch.minimum, corners)).unbind(1)
+            scales.append(reduce(torch.maximum, extent)**kind.dim)
     return torch.cat(lows), torch.cat(highs), torch.cat(scales)
 
 
@@ -272,8 +278,8 @@ def twisted(complex_: Complex) -> str:
         c = facets.kind.corners
         mine, other = inner.nodes[:, :c], _seen_from_second(complex_, inner)[:, :c]
         head = (other == mine[:, :1]).long().argmax(1, keepdim=True)          # where the other one has our first node
-        before = other.gather(1, (head - 1) % c)
-        bad = (before != mine[:, 1:2])[:, 0].nonzero()[:, 0]
+        before = other.gather(1, (head - 1) % c)                              # where it should have our second
+        bad = ((head == 0) if c == 2 else (before != mine[:, 1:2]))[:, 0].nonzero()[:, 0]
         if len(bad) == 0:
             continue
         place = f"first at {at(complex_.X[mine[bad[0]]].mean(0))}"

@@ -47,7 +47,8 @@ def read_foreign(path: Path, format_: str) -> Raw:
     except ModuleNotFoundError as error:
         raise Unreadable(f"its format needs the package {error.name}; pip install {error.name}") from error
     except SystemExit as error:
-        raise Unreadable(_sentence(said) or f"meshio finds nothing that it knows as {format_}") from error
+        text = _sentence(said).partition("Couldn't read file")[0].strip().rstrip(".!")
+        raise Unreadable(text or f"meshio finds no {format_} in it") from error
     except Exception as error:                               # a damaged file makes meshio raise anything
         raise Unreadable(f"meshio stops with {type(error).__name__}: {error}".rstrip(": ")) from error
     text = _sentence(said)

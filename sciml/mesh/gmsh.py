@@ -11,6 +11,7 @@ Source: the section "File formats" of gmsh's manual.
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -134,9 +135,13 @@ class _File:
 
 def parsed(text: bytes, name: str) -> np.ndarray:
     """All numbers in a text, float64."""
+    if not text.strip():
+        return np.empty(0)                                   # numpy would return −1
     try:
-        return np.array(text.split(), dtype=np.float64) if len(text) < 4096 else np.fromstring(text, sep=" ")
-    except ValueError as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")                   # older versions of numpy only warn about other text
+            return np.fromstring(text, sep=" ")
+    except (ValueError, DeprecationWarning) as error:
         raise Unreadable(f"the section ${name} holds something else than numbers ({error})") from error
 
 
@@ -290,7 +295,7 @@ def _text2(file: _File) -> Table:
         raise Unreadable("a line of $Elements is too short")
     kinds, tags = numbers[starts + 1], numbers[starts + 2]
     found: Table = {}
-    for number in np.unique(kinds).tolist():
+    for number in kinds[np.sort(np.unique(kinds, return_index=True)[1])].tolist():      # as they first appear
         kind, here = _kind(number), kinds == number
         first = starts[here] + 3 + tags[here]
         if (ends[here] - first != SIZES[kind]).any():
@@ -305,10 +310,10 @@ def _binary2(file: _File) -> Table:
     parts: dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
     while done < count:
         number, size, tags = file.take(3, "i").tolist()
-        if size < 1:
-            raise Unreadable("$Elements announces a block without cells")
+        if size < 0 or tags < 0:
+            raise Unreadable("$Elements announces a block with a negative number of cells")
         kind = _kind(number)
-        rows = file.take(size * (1 + tags + SIZES[kind]), "i").reshape(size, -1).astype(np.int64)
+        rows = file.take(size * (1 + tags + SIZES[kind]), "i").reshape(size, 1 + tags + SIZES[kind]).astype(np.int64)
         tag = lambda i, rows=rows, tags=tags: rows[:, 1 + i] if tags > i else np.zeros(len(rows), np.int64)
         parts.setdefault(kind, []).append((np.abs(tag(0)), tag(1), rows[:, 1 + tags:]))
         done += size
