@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from . import check
 from .abaqus import read_abaqus
 from .complex import Cells, Complex
 from .foreign import raw_of, read_foreign
+from .geometry import mapped
 from .gmsh import read_gmsh
 from .groups import name_facets
 from .kinds import KINDS, CellKind
@@ -123,8 +125,11 @@ def build(raw: Raw, what: str, *, unnamed: str | None, scale: float, dim: int | 
     check.run((check.empty, check.unknown_nodes, check.not_finite), made, what)
     made = _in_plane(made, what, dim)
     made, sets = _clean(made, raw, d, what, merge)
-    made = _turned(made, raw, places)
-    check.run(check.THEN, made, what)
+    found = check.determinants(made)
+    turned = _turned(made, found[0] + found[1] < 0, raw, places)
+    found = found if turned is made else check.determinants(turned)
+    made = turned
+    check.run((partial(check.distorted, found=found), *check.THEN[1:]), made, what)
     if made.X.shape[1] > d:
         made = _outwards(made)
     volumes: dict[str, Tensor] = {}
@@ -252,13 +257,9 @@ def _joined(made: Complex, what: str) -> tuple[Complex, Tensor]:
     return Complex(X, tuple(Cells(b.kind, new[b.nodes]) for b in made.blocks)), new
 
 
-def _turned(made: Complex, raw: Raw, places: dict[int, int]) -> Complex:
-    """Cells turned round in entities (without any: in the whole) that are clockwise throughout."""
-    if made.X.shape[1] > made.dim:
-        return made
-    _, high, scale = check.determinants(made)
-    negative = high < -check.FLAT * scale
-    if not negative.any():
+def _turned(made: Complex, negative: Tensor, raw: Raw, places: dict[int, int]) -> Complex:
+    """Cells turned round in entities (without any: in the whole) that are clockwise throughout; mask (E,)."""
+    if made.X.shape[1] > made.dim or not negative.any():
         return made
     entity = torch.zeros(len(made), dtype=torch.long)
     if raw.entities is not None:
@@ -288,8 +289,6 @@ def mirror(kind: CellKind) -> list[int]:
 
 def _outwards(made: Complex) -> Complex:
     """A closed surface with normals outwards: ∮ x·n dA = 3 |volume| > 0."""
-    from .geometry import mapped
-
     total = 0.0
     for block in made.blocks:
         xi, w = block.kind.shape.rule(2 * block.kind.order + 1)
