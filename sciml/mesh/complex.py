@@ -190,15 +190,11 @@ class Complex:
 def identify(tuples: Tensor, count: int) -> Tensor:
     """A number by row of node numbers below `count`, equal for rows with the same nodes in any order: shape (N,)."""
     rows = tuples.sort(dim=1).values
-    k = rows.shape[1]
-    if count**k < 2**62:                                      # one integer holds the row: a sort of plain numbers
-        key = rows[:, 0].clone()
-        for i in range(1, k):
-            key = key * count + rows[:, i]
-        return key
-    key = torch.zeros(len(rows), dtype=torch.long)
-    for i in range(k):                                        # ranks of prefixes, each below the number of rows
-        key = torch.unique(key * count + rows[:, i], return_inverse=True)[1]
+    key, bound = rows[:, 0].clone(), count
+    for i in range(1, rows.shape[1]):
+        if bound * count >= 2**62:                            # ranks of prefixes, when one integer does not hold more
+            key, bound = torch.unique(key, return_inverse=True)[1], len(rows)
+        key, bound = key * count + rows[:, i], bound * count
     return key
 
 
