@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .kinds import KINDS, CellKind
+from .tree import dots
 
 STEPS = 25                                                     # of Newton's method at most; five are usual
 
@@ -43,9 +44,10 @@ def closest(kind: CellKind, P: Tensor, X: Tensor) -> tuple[Tensor, Tensor]:
 
 def _on_segment(P: Tensor, X: Tensor) -> tuple[Tensor, Tensor]:
     a, e, r = P[:, 0], P[:, 1] - P[:, 0], X - P[:, 0]
-    length = (e * e).sum(1)
-    s = ((r * e).sum(1) / torch.where(length == 0, 1.0, length)).clamp(0, 1)[:, None]
-    return s, (a + s * e - X).square().sum(1)
+    length = dots(e, e)
+    s = (dots(r, e) / torch.where(length == 0, 1.0, length)).clamp(0, 1)[:, None]
+    r = a + s * e - X
+    return s, dots(r, r)
 
 
 def _on_triangle(P: Tensor, X: Tensor) -> tuple[Tensor, Tensor]:
@@ -54,11 +56,11 @@ def _on_triangle(P: Tensor, X: Tensor) -> tuple[Tensor, Tensor]:
     u, v, r = b - a, c - a, X - a
     n = torch.linalg.cross(u, v) if P.shape[2] == 3 else None
     if n is not None:
-        nn = (n * n).sum(1)
+        nn = dots(n, n)
         nn = torch.where(nn == 0, torch.nan, nn)               # no area: the edges are all of it
-        s = (torch.linalg.cross(r, v) * n).sum(1) / nn
-        t = (torch.linalg.cross(u, r) * n).sum(1) / nn
-        height = (r * n).sum(1)
+        s = dots(torch.linalg.cross(r, v), n) / nn
+        t = dots(torch.linalg.cross(u, r), n) / nn
+        height = dots(r, n)
         square = height * height / nn
     else:
         det = u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]

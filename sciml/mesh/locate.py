@@ -17,7 +17,7 @@ from .complex import Cells, Complex
 from .geometry import inverse, mapped
 from .kinds import CellKind
 from .surface import Surface
-from .tree import BoxTree, in_chunks
+from .tree import BoxTree, dots, in_chunks
 
 NEWTON = 20                                                    # steps at most; six are usual
 BEYOND = 0.5                                                   # how far outside its cell a Newton iterate may go
@@ -185,7 +185,7 @@ class _Affine(_Block):
         D = self.D
         rows = torch.index_select(self.table, 0, cell)
         r = X - rows[:, :D]
-        xi = torch.stack([(rows[:, D + i * D:D + (i + 1) * D] * r).sum(1) for i in range(D)], 1)
+        xi = torch.stack([dots(r, rows[:, D + i * D:]) for i in range(D)], 1)
         return xi, rows[:, D + D * D:]
 
 

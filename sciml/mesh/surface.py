@@ -19,7 +19,7 @@ from .bernstein import boxes, lattice
 from .closest import closest
 from .complex import Cells, Complex
 from .geometry import mapped, outward
-from .tree import WIDTH, BoxTree, Pairs, in_chunks
+from .tree import WIDTH, BoxTree, Pairs, dots, in_chunks
 
 FAR = 2.0                                                      # of a cluster's radius: from there on it is a dipole
 MOST = {"cpu": 2**17, "cuda": 2**23}                           # pairs (point, cluster) at a time
@@ -58,6 +58,7 @@ class Surface:
                                f"cells of dimension {complex_.dim}")
         self.complex = complex_
         self._on: dict[torch.device, tuple[BoxTree, list[Tensor]]] = {}
+        self._flat: dict[torch.device, Tensor] = {}
         self._clusters: dict[torch.device, _Clusters] = {}
 
     def nearest(self, X: Tensor) -> Nearest:
@@ -102,7 +103,15 @@ class Surface:
 
     def _nearest(self, X: Tensor) -> tuple[Tensor, ...]:
         tree, nodes = self._tables(X.device)
-        square, facet = tree.nearest(X, lambda point, number: self._closest(X, point, number)[1])
+        planes = self._planes(X.device)
+
+        def lower(point: Tensor, number: Tensor) -> Tensor:
+            rows, x = torch.index_select(planes, 0, number), torch.index_select(X, 0, point)
+            return (dots(x, rows) - rows[:, -1]).square()
+
+        flat = all(b.kind.affine and b.kind.dim == 2 for b in self.complex.blocks)
+        square, facet = tree.nearest(X, lambda point, number: self._closest(X, point, number)[1],
+                                     lower if flat else None)
         xi = self._closest(X, torch.arange(len(X), device=X.device), facet)[0]
         foot = torch.empty_like(X)
         for block, P, start in zip(self.complex.blocks, nodes, self.complex.starts, strict=True):
@@ -120,6 +129,18 @@ class Surface:
             here = ((number >= start) & (number < start + len(block))).nonzero()[:, 0]
             xi[here], square[here] = closest(block.kind, P[number[here] - start], X[point[here]])
         return xi, square
+
+    def _planes(self, device: torch.device) -> Tensor:
+        """Unit normal and offset of flat triangles, shape (F, 4): no point of one is closer than its plane.
+
+        Seen from inside of a sphere, hundreds of boxes come as close as the nearest facet does, but few planes.
+        """
+        if device not in self._flat:
+            corners = torch.cat([self.complex.X[b.corners[:, :3]] for b in self.complex.blocks])
+            n = _area_vectors(corners) if corners.shape[1] == 3 else corners.new_zeros(len(corners), corners.shape[2])
+            n = torch.nn.functional.normalize(n, dim=1)        # zero if a triangle has no area: no bound
+            self._flat[device] = torch.cat([n, (n * corners[:, 0]).sum(1, keepdim=True)], 1).to(device)
+        return self._flat[device]
 
     def _tables(self, device: torch.device) -> tuple[BoxTree, list[Tensor]]:
         if device not in self._on:
@@ -164,9 +185,9 @@ class _Clusters:
         for level, size in zip(self.levels, self.sizes, strict=True):
             rows = torch.index_select(level, 0, node)
             r = rows[:, :D] - torch.index_select(X, 0, point)
-            square = _dot(r, r)
+            square = dots(r, r)
             away = square > far**2 * rows[:, 2 * D]
-            angle = _dot(r, rows[:, D:]) / (square * square.sqrt() if D == 3 else square)
+            angle = dots(r, rows[:, D:]) / (square * square.sqrt() if D == 3 else square)
             w.index_add_(0, point, torch.where(away, angle, 0.0))
             near = (~away).nonzero()[:, 0]
             point = point[near].repeat_interleave(WIDTH)
@@ -180,23 +201,15 @@ class _Clusters:
         return w / (2 * pi if X.shape[1] == 2 else 4 * pi)
 
 
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Products of rows, as far as `a` is wide; written out, because sums over short rows are slow."""
-    total = a[:, 0] * b[:, 0]
-    for i in range(1, a.shape[1]):
-        total = torch.addcmul(total, a[:, i], b[:, i])
-    return total
-
-
 def _angles(r: Tensor) -> Tensor:
     """Signed angle (in the plane) or solid angle under which facets with corners r (P, D, D) are seen from 0."""
     if r.shape[2] == 2:
         a, b = r.unbind(1)
         return torch.atan2(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0], (a * b).sum(1))
     a, b, c = r.unbind(1)
-    la, lb, lc = (_dot(v, v).sqrt() for v in (a, b, c))
-    top = _dot(a, torch.linalg.cross(b, c))
-    low = la * lb * lc + _dot(a, b) * lc + _dot(b, c) * la + _dot(c, a) * lb
+    la, lb, lc = (dots(v, v).sqrt() for v in (a, b, c))
+    top = dots(a, torch.linalg.cross(b, c))
+    low = la * lb * lc + dots(a, b) * lc + dots(b, c) * la + dots(c, a) * lb
     return 2 * torch.atan2(top, low)
 
 
