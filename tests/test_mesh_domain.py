@@ -333,8 +333,6 @@ def test_a_cloud_knows_its_neighbourhood_and_works_over_time():
     (lambda: Mesh(box([(0, 1)] * 2, [1, 1]), names="x"), "2 coordinates, got 1 names"),
     (lambda: Mesh(3.0), "takes the path of a file or a Complex, got float"),
     (lambda: Mesh(box([(1, 0)] * 3, [1, 1, 1])), "6 of the 6 cells of the mesh have no volume or are turned inside"),
-    (lambda: Mesh(box([(0, 1)] * 2, [2, 2])).region("x-").level({}), "no smooth level function yet"),
-    (lambda: Mesh(box([(0, 1)] * 2, [2, 2])).level({}), "use constraints='soft'"),
     (lambda: Mesh(box([(0, 1)] * 2, [2, 2])).region("x"), "unknown region 'x'; did you mean"),
     (lambda: renamed("initial").faces, "group 'initial' of the mesh has a name that stands for something else"),
     (lambda: renamed("boundary").faces, "'boundary' is the name of all of it"),
