@@ -162,6 +162,12 @@ class Factor:
         self.shape = A.shape
         symmetric = bool((abs(A.diagonal()) > 0).all())
         self.lu = _superlu(csc_matrix(A), symmetric)
+        # Rounding hides zero pivots; then the solution of any right-hand side is as large as 1/rounding.
+        b = np.cos(np.arange(A.shape[0]) ** 2 * 0.37)
+        grown = np.linalg.norm(self.lu.solve(b)) * (abs(A.data).max() if A.nnz else 0.0) / np.linalg.norm(b)
+        if not grown < 1e14:
+            raise _singular(A.shape[0], f"their condition number is above {grown:.0e}")
+
 
     def solve(self, b: Tensor, transposed: bool = False) -> Tensor:
         """A⁻¹ b or A⁻ᵀ b for b of shape (N,) or (N, K)."""
@@ -176,8 +182,12 @@ def _superlu(A: csc_matrix, symmetric: bool) -> SuperLU:
             return splu(A, "MMD_AT_PLUS_A", diag_pivot_thresh=1e-3, options={"SymmetricMode": True})
         return splu(A)
     except RuntimeError as error:
-        raise TrainingError(f"the {A.shape[0]:,} equations of the elements are singular ({error}); "
-                            "is some unknown left without Dirichlet data?") from error
+        raise _singular(A.shape[0], str(error)) from error
+
+
+def _singular(size: int, reason: str) -> TrainingError:
+    return TrainingError(f"the {size:,} equations of the elements are singular ({reason}); is some unknown, or a rigid "
+                         "motion, left without Dirichlet data?")
 
 
 def solve(A: Sparse, b: Tensor) -> Tensor:
