@@ -7,6 +7,7 @@ from scipy.sparse import csr_matrix
 
 from sciml.elements import assemble
 from sciml.elements.assemble import pattern
+from sciml.elements.boundary import Restricted
 from sciml.elements.forms import (
     divergence,
     elastic,
@@ -17,6 +18,8 @@ from sciml.elements.forms import (
     stiffness,
     transport,
 )
+from sciml.elements.iterate import cg
+from sciml.elements.multigrid import Multigrid, solve_by_multigrid
 from sciml.elements.space import Space
 from sciml.elements.sparse import Sparse, Structure, solve
 from sciml.errors import ProblemError, TrainingError
@@ -234,3 +237,41 @@ def test_a_singular_matrix_is_refused_with_a_reason():
         solve(zero, torch.ones(2, dtype=torch.float64))
     with pytest.raises(ProblemError, match="expected a square matrix"):
         solve(zero, torch.ones(3, dtype=torch.float64))
+
+
+def test_multigrid_needs_as_many_iterations_on_a_finer_mesh():
+    steps = []
+    for n in (64, 128):
+        space = Space(box([(0, 1), (0, 1)], (n, n)), 1)
+        jump = torch.where(space.complex.X[space.complex.blocks[0].nodes].mean(1)[:, 0] < 0.5, 1.0, 100.0)
+        system = Restricted(stiffness(space, jump), space.on())
+        cycle = Multigrid(system.inner)
+        assert len(cycle.sizes) > 1 and cycle.sizes[0] > 5 * cycle.sizes[1]
+        b = load(space, 1.0)[system.free]
+        found = cg(system.inner, b, cycle, 1e-10)
+        steps.append(found.steps)
+        assert torch.allclose(found.x, solve(system.inner, b), rtol=1e-7, atol=1e-11)
+    assert steps[1] <= steps[0] + 10 <= 50                    # read every 10 iterations; Jacobi takes 200 and 400
+
+
+def test_a_cycle_is_symmetric_and_positive():
+    space = Space(crooked(3, "tetra", (13, 13, 12)), 1)
+    system = Restricted(stiffness(space), space.on("x-"))
+    cycle = Multigrid(system.inner)
+    R = torch.randn(len(system.free), 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    G = R.T @ cycle(R)
+    assert len(cycle.sizes) > 1
+    assert torch.allclose(G, G.T, rtol=1e-10, atol=1e-12 * float(G.abs().max()))
+    assert float(torch.linalg.eigvalsh((G + G.T) / 2).min()) > 0
+
+
+def test_multigrid_solves_elasticity_and_has_a_derivative():
+    space = Space(crooked(2, "triangle", (30, 30)), 1)
+    fixed = (space.on("x-")[:, None] * 2 + torch.arange(2)).reshape(-1)
+    k = torch.linspace(1, 2, len(space.complex), dtype=torch.float64).requires_grad_()
+    grads = []
+    for solver in (solve, lambda A, b: solve_by_multigrid(A, b, 1e-12, 2)):
+        system = Restricted(elastic(space, k, k), fixed, solver)
+        u = system.solve(load(space, (1.0, -2.0), 2).reshape(-1), torch.zeros(len(fixed), dtype=torch.float64))
+        grads.append(torch.autograd.grad((u**2).sum(), k)[0])
+    assert torch.allclose(*grads, rtol=1e-6, atol=1e-9 * float(grads[0].abs().max()))

@@ -71,7 +71,8 @@ def l_shape_exactly(x, y):
         r, t = np.abs(z), (np.angle(z) + 0.1) % (2 * pi) - 0.1      # rounding may put z below the positive axis
         k = 2 / 3 * np.arange(1, 51)
         log = np.log(r + 1e-300) + 1j * t                     # r² resonates with k = 3
-        columns = [(r[:, None] / 1.4) ** k * np.sin(t[:, None] * k), np.stack([(z**2 * log).real, (z**2 * log).imag], 1)]
+        columns = [(r[:, None] / 1.4) ** k * np.sin(t[:, None] * k),
+                   np.stack([(z**2 * log).real, (z**2 * log).imag], 1)]
         for c in corners:
             w = z - c
             log = np.log(np.abs(w) + 1e-300) + 1j * np.angle(-w / c)           # the cut points away

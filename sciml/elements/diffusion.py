@@ -18,6 +18,7 @@ from .assemble import Coefficient
 from .boundary import Restricted, at_nodes, prescribed
 from .discrete import Discrete
 from .forms import facet_load, facet_mass, load, mass, stiffness, transport
+from .multigrid import solver_for
 from .space import Space
 from .sparse import Sparse, solve
 
@@ -79,7 +80,7 @@ def _pair(region: str, pair: object):
 def diffusion(space: Space, conductivity: Coefficient = 1.0, source: Coefficient = 0.0, *,
               dirichlet: Data | None = None,
               neumann: Data | None = None, robin: Data | None = None, reaction: Coefficient | None = None,
-              velocity: Coefficient | None = None, solver: Solver = solve) -> Discrete:
+              velocity: Coefficient | None = None, solver: Solver | None = None) -> Discrete:
     """The steady equation of the module; its coefficients carry gradients to tensors among the data.
 
     Args:
@@ -91,7 +92,7 @@ def diffusion(space: Space, conductivity: Coefficient = 1.0, source: Coefficient
         robin: (h, u∞) by region.
         reaction: c.
         velocity: b; not stabilised, so keep |b| h below 2 k.
-        solver: Of the linear system.
+        solver: Of the linear system; None: factors, or multigrid where it is sooner.
 
     Returns:
         The unknown "u".
@@ -103,9 +104,11 @@ def diffusion(space: Space, conductivity: Coefficient = 1.0, source: Coefficient
     if not dirichlet and not robin and reaction is None:
         raise ProblemError("neither Dirichlet nor Robin data nor a reaction term, so that u is known up to a constant "
                            "only; give one of them")
-    system = Restricted(operator(space, conductivity, reaction, velocity, robin),
-                        prescribed(space, dirichlet or {})[0], solver)
-    u = system.solve(right_side(space, source, neumann, robin), prescribed(space, dirichlet or {})[1])
+    if solver is None:
+        solver = solver_for(space.size, space.complex.dim) if velocity is None else solve
+    fixed, values = prescribed(space, dirichlet or {})
+    system = Restricted(operator(space, conductivity, reaction, velocity, robin), fixed, solver)
+    u = system.solve(right_side(space, source, neumann, robin), values)
     return Discrete({"u": space}, {"u": u})
 
 

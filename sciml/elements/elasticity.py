@@ -18,8 +18,8 @@ from .diffusion import Data, Solver
 from .discrete import Discrete
 from .forms import degree_for, elastic, facet_load, load, mass
 from .iterate import cg
+from .multigrid import solver_for
 from .space import Elements, Space
-from .sparse import solve
 
 NAMES = ("u", "v", "w")
 
@@ -66,7 +66,7 @@ class Material:
 
 
 def elasticity(space: Space, material: Material, force: Coefficient = 0.0, *, dirichlet: Data,
-               traction: Data | None = None, solver: Solver = solve) -> Discrete:
+               traction: Data | None = None, solver: Solver | None = None) -> Discrete:
     """The displacement.
 
     Args:
@@ -75,7 +75,7 @@ def elasticity(space: Space, material: Material, force: Coefficient = 0.0, *, di
         force: f, D components by volume, see `assemble.by_point`.
         dirichlet: g by region: a tuple of D numbers or functions of the D columns, None where a component is free.
         traction: t = σ n by region, D components.
-        solver: Of the linear system.
+        solver: Of the linear system; None: factors, or multigrid where it is sooner.
 
     Returns:
         Unknowns "u", "v" (and "w").
@@ -89,6 +89,9 @@ def elasticity(space: Space, material: Material, force: Coefficient = 0.0, *, di
     b = load(space, force, D)
     for region, t in (traction or {}).items():
         b = b + facet_load(space, region, t, D)                                         # type: ignore[arg-type]
+    if solver is None:
+        whole = bool((torch.bincount(torch.div(fixed, D, rounding_mode="floor"), minlength=space.size) % D == 0).all())
+        solver = solver_for(D * space.size, D, D if whole else 1)
     system = Restricted(elastic(space, material.lam, material.mu), fixed, solver)
     u = system.solve(b.reshape(-1), values).view(-1, D)
     return Discrete(dict.fromkeys(NAMES[:D], space), dict(zip(NAMES, u.unbind(1), strict=False)))
