@@ -11,6 +11,7 @@ from sciml.elements.elasticity import Material, elasticity, mises, stresses
 from sciml.elements.flow import Flow, force_on, navier_stokes, stokes
 from sciml.elements.forms import load, mass, stiffness
 from sciml.elements.iterate import cg
+from sciml.elements.nonlinear import nonlinear_diffusion
 from sciml.elements.space import Space
 from sciml.elements.sparse import solve
 from sciml.errors import ProblemError, TrainingError
@@ -289,6 +290,25 @@ def test_conjugate_gradients_find_what_factors_find():
     assert torch.allclose(found.x, solve(A, b), atol=1e-11)
     with pytest.raises(TrainingError, match="after 3 iterations"):
         cg(A, b, steps=3)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_nonlinear_diffusion_converges_by_newtons_method(order):
+    # u = e^w with w = x/2 + y/3 and k = 1 + u²: ∇·(k∇u) = |∇w|² (u + 3u³); part of the source is a reaction, −u³
+    g = 1 / 4 + 1 / 9
+    u = lambda x, y: torch.exp(x / 2 + y / 3)
+    errors = []
+    for level in (1, 2):
+        found = nonlinear_diffusion(
+            Space(crooked("triangle", 3, level), order), lambda u, x, y: 1 + u**2,
+            lambda v, x, y: -v**3 + u(x, y) ** 3 - g * (u(x, y) + 3 * u(x, y) ** 3),
+            dirichlet={s: u for s in ("x-", "y-", "y+")}, neumann={"x+": lambda x, y: (1 + u(x, y) ** 2) * u(x, y) / 2})
+        errors.append(found.error("u", u))
+        assert found.numbers["residual"] < 1e-10 and found.numbers["steps"] < 12
+    assert log2(errors[0] / errors[1]) == pytest.approx(order + 1, abs=0.1)
+    with pytest.raises(TrainingError, match="Newton's method for nonlinear diffusion"):
+        nonlinear_diffusion(Space(crooked("triangle", 2), 1), lambda u, x, y: 1 + u**2, dirichlet={"x-": 1.0, "x+": 3.0},
+                            steps=1)
 
 
 def test_values_anywhere_are_those_of_the_polynomials():
