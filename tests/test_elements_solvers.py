@@ -17,6 +17,7 @@ from sciml.elements.sparse import solve
 from sciml.errors import ProblemError, TrainingError
 from sciml.mesh import Complex
 from sciml.mesh.structured import box, quadratic, refined
+from sciml.references.elements import channel
 
 KINDS = {"triangle": (2, 6), "quad": (2, 4), "tetra": (3, 2), "hexahedron": (3, 2)}
 
@@ -282,6 +283,14 @@ def test_taylor_and_green_vortices_are_held_by_their_force():
     assert found.error("p", p) < 2e-2
 
 
+def test_newtons_method_waits_for_picards_where_it_would_diverge():
+    flow = Flow(channel(3), 2e-4, {"cylinder": (0.0, 0.0), "walls": (0.0, 0.0),       # Re = 100
+                                   "inlet": (lambda x, y: 1.2 * y * (0.41 - y) / 0.41**2, 0.0)})
+    assert navier_stokes(flow).numbers["residual"] < 1e-10
+    with pytest.raises(TrainingError, match=r"after 2 steps; refine the mesh"):
+        navier_stokes(flow, steps=2)
+
+
 def test_conjugate_gradients_find_what_factors_find():
     space = Space(crooked("tetra", 3), 2)
     A = stiffness(space) + mass(space)
@@ -307,8 +316,8 @@ def test_nonlinear_diffusion_converges_by_newtons_method(order):
         assert found.numbers["residual"] < 1e-10 and found.numbers["steps"] < 12
     assert log2(errors[0] / errors[1]) == pytest.approx(order + 1, abs=0.1)
     with pytest.raises(TrainingError, match="Newton's method for nonlinear diffusion"):
-        nonlinear_diffusion(Space(crooked("triangle", 2), 1), lambda u, x, y: 1 + u**2, dirichlet={"x-": 1.0, "x+": 3.0},
-                            steps=1)
+        nonlinear_diffusion(Space(crooked("triangle", 2), 1), lambda u, x, y: 1 + u**2, steps=1,
+                            dirichlet={"x-": 1.0, "x+": 3.0})
 
 
 def test_values_anywhere_are_those_of_the_polynomials():

@@ -184,16 +184,15 @@ def stokes(flow: Flow) -> Discrete:
     return flow.result(z, {"residual": _free_norm(flow, flow.residual(z, 0.0))})
 
 
-def navier_stokes(flow: Flow, tolerance: float = 1e-10, steps: int = 20,
+def navier_stokes(flow: Flow, tolerance: float = 1e-10, steps: int = 40,
                   ramp: Sequence[float] = (1.0,)) -> Discrete:
-    """The steady flow with inertia, by two steps of Picard's iteration and then Newton's method.
+    """The steady flow with inertia, by Picard's iteration until its steps are below a tenth, then Newton's method.
 
     Args:
         flow: The problem.
         tolerance: Of the residual against that of the Stokes flow.
-        steps: Newton's at most, for each factor.
-        ramp: Factors of the transport term, increasing to 1: a continuation in the Reynolds number, for which 100
-            needs none.
+        steps: Of both at most, for each factor.
+        ramp: Factors of the transport term, increasing to 1: a continuation in the Reynolds number.
 
     Returns:
         Unknowns "u", "v", ("w",) "p"; numbers "residual" (relative) and "steps".
@@ -207,7 +206,8 @@ def navier_stokes(flow: Flow, tolerance: float = 1e-10, steps: int = 20,
     z = Restricted(flow.stokes, fixed).solve(flow.force_load, values)
     zero, taken, size = torch.zeros_like(values), 0, 0.0
     first = _free_norm(flow, flow.residual(z))
-    for stage, factor in enumerate(ramp):
+    newton = False
+    for factor in ramp:
         for k in range(steps + 1):
             r = flow.residual(z, factor)
             size = _free_norm(flow, r) / max(first, 1e-300)
@@ -216,9 +216,9 @@ def navier_stokes(flow: Flow, tolerance: float = 1e-10, steps: int = 20,
             if k == steps or size != size or size > 1e6:
                 raise TrainingError(f"Newton's method for the flow is at a residual of {size:.1e} after {k} steps; "
                                     f"refine the mesh, or go through lower Reynolds numbers, ramp=(0.2, 0.5, 1.0)")
-            A = flow.matrix(z, newton=stage > 0 or k > 1, transport=factor)
-            z = z - Restricted(A, fixed).solve(r, zero)
-            taken += 1
+            step = Restricted(flow.matrix(z, newton, factor), fixed).solve(r, zero)
+            z, taken = z - step, taken + 1
+            newton = float(flow.split(step)[0].norm()) < 0.1 * float(flow.split(z)[0].norm())
     return flow.result(z, {"residual": size, "steps": float(taken)})
 
 

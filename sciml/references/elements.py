@@ -133,7 +133,7 @@ def cylinder_flow(n: int = 5, Re: float = 20.0) -> Grid:
     def solve(n: int) -> Discrete:
         flow = Flow(channel(n), 0.02 / Re, {
             "cylinder": (0.0, 0.0), "walls": (0.0, 0.0), "inlet": (lambda x, y: 1.2 * y * (0.41 - y) / 0.41**2, 0.0)})
-        found = navier_stokes(flow, ramp=(1.0,) if Re <= 30 else (0.5, 1.0))
+        found = navier_stokes(flow)
         drag, lift = (force_on(flow, found, "cylinder") * 2 / (0.2**2 * 0.1)).tolist()
         wall = found.spaces["p"].on("cylinder")
         x, y = (found.spaces["p"].nodes[wall] - 0.2).T.numpy()
