@@ -28,6 +28,8 @@ FILES = {
         "kuramoto_sivashinsky",
         {"points": 257, "outputs": 101, "modes": 1024, "steps": 200},
     ),
+    "cylinder_re20": ("cylinder_flow", {"n": 5, "Re": 20.0}),
+    "poisson_l_shape": ("poisson_l_shape", {"n": 32}),
     "poisson_holes": ("poisson_holes", {"points": 81}),
     "cavity_re100": ("cavity", {"Re": 100.0, "lid": [1.0], "points": 129, "n": 56}),
     "well_finite": ("well_finite", {"V0": 50.0, "reach": 2.5, "points": 501, "count": 2}),

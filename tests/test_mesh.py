@@ -160,3 +160,27 @@ def test_edges_of_a_kuhn_mesh_are_as_many_as_eulers_formula_says(dim):
 def test_what_makes_no_sense_is_refused(call, sentence):
     with pytest.raises(ProblemError, match=sentence):
         call()
+
+
+def test_tetrahedra_keep_their_shape_however_often_they_are_refined():
+    X = torch.tensor([[0, 0, 0], [1, 0.1, 0], [0.2, 0.9, 0.1], [0.1, 0.2, 1.3]], dtype=torch.float64)
+    complex_ = Complex(X, (Cells(KINDS["tetra"], torch.tensor([[0, 1, 2, 3]])),))
+    shapes = []
+    for _ in range(4):
+        complex_ = refined(complex_)
+        corners = complex_.X[complex_.blocks[0].nodes]
+        lengths = (corners[:, :, None] - corners[:, None]).norm(dim=-1).flatten(1)
+        sizes = volumes(complex_)
+        assert bool((sizes > 0).all())
+        shapes.append(float((sizes / lengths.amax(1) ** 3).min()))
+    assert shapes[1:] == pytest.approx(shapes[:1] * 3, rel=1e-9)          # Bey: three classes of shapes at most
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_a_refined_box_is_the_box_of_twice_as_many_cells(dim):
+    fine = [refined(a_box(dim, "")), a_box(dim, "", (6, 4, 4))]
+    cells = []
+    for complex_ in fine:
+        corners = complex_.X[complex_.blocks[0].nodes].mul(120).round().long()
+        cells.append({frozenset(map(tuple, c)) for c in corners.tolist()})
+    assert cells[0] == cells[1]

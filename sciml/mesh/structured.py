@@ -45,7 +45,7 @@ def box(bounds: Sequence[tuple[float, float]], cells: Sequence[int], kind: str =
                 at += strides[i]
                 path.append(at)
             even = sum(a > b for i, a in enumerate(order) for b in order[i + 1:]) % 2 == 0
-            paths.append(path if even else [path[1], path[0], *path[2:]])
+            paths.append(path if even else [path[2], path[1], path[0], *path[3:]])
         nodes = torch.stack([base[:, None] + torch.tensor(p) for p in paths], 1).reshape(-1, D + 1)
     else:
         corners = [sum(int(c) * s for c, s in zip(corner, strides, strict=True)) for corner in shape.corners]
@@ -178,7 +178,7 @@ def _children(kind: CellKind) -> list[list[int]]:
             "triangle6": [[0, 3, 5], [3, 1, 4], [5, 4, 2], [3, 4, 5]],
             "quad9": [[0, 4, 8, 7], [4, 1, 5, 8], [8, 5, 2, 6], [7, 8, 6, 3]],
             "tetra10": [[0, 4, 6, 7], [4, 1, 5, 8], [6, 5, 2, 9], [7, 8, 9, 3],
-                        [4, 6, 7, 8], [4, 6, 8, 5], [6, 7, 8, 9], [6, 8, 5, 9]],
+                        [4, 6, 7, 8], [5, 6, 4, 8], [6, 7, 8, 9], [8, 5, 6, 9]],
             "hexahedron27": [[_corner27(c, e) for e in _CORNERS] for c in _CORNERS]}[kind.name]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from ..errors import ProblemError, look_up
 from .cavity import cavity
 from .cole_hopf import burgers, burgers_nu
+from .elements import cylinder_flow, poisson_holes_elements, poisson_l_shape
 from .elliptic import poisson_boltzmann
 from .evolution import allen_cahn, gray_scott, kdv, kuramoto_sivashinsky
 from .multipoles import poisson_holes
@@ -19,11 +20,14 @@ SOLVERS: dict[str, Callable[..., Grid]] = {
     "burgers": burgers,
     "burgers_nu": burgers_nu,
     "cavity": cavity,
+    "cylinder_flow": cylinder_flow,
     "gray_scott": gray_scott,
     "kdv": kdv,
     "kuramoto_sivashinsky": kuramoto_sivashinsky,
     "poisson_boltzmann": poisson_boltzmann,
     "poisson_holes": poisson_holes,
+    "poisson_holes_elements": poisson_holes_elements,
+    "poisson_l_shape": poisson_l_shape,
     "well_barrier": well_barrier,
     "well_finite": well_finite,
     "well_infinite": well_infinite,
