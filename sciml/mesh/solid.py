@@ -1,0 +1,3 @@
+"""Stub."""
+def solid(*a, **k):
+    raise NotImplementedError
