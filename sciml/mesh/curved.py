@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import count
-
 import torch
 from torch import Tensor
 
 from .complex import Complex, identify
-from .quality import least_jacobian
+from .quality import unfolded
 from .structured import edges, quadratic
 
 LEAST = 0.1
@@ -38,13 +36,4 @@ def curved(complex_: Complex, ends: Tensor, middles: Tensor) -> Complex:
     node = len(complex_.X) + order.indices[at[known]]
     shift = torch.zeros_like(fine.X)
     shift[node] = middles[known] - fine.X[node]
-    share = torch.ones(len(fine.X), 1, dtype=fine.X.dtype)
-    least = torch.cat([least_jacobian(fine.X, b) for b in fine.blocks]) * LEAST
-    nodes = torch.cat([b.nodes for b in fine.blocks])
-    for halving in count():                          # ends: from the eighth on, nodes only go back to straight
-        X = fine.X + share * shift
-        bad = torch.cat([least_jacobian(X, b) for b in fine.blocks]) < least
-        if not bad.any():
-            return fine.moved(X)
-        share[nodes[bad].reshape(-1)] *= 0.5 if halving < 8 else 0.0
-    raise AssertionError
+    return unfolded(fine, shift, LEAST)

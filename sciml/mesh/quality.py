@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import product
-from math import factorial, prod
+from functools import cache
+from itertools import count, product
+from math import comb, factorial, prod
 from typing import NamedTuple
 
 import torch
@@ -91,17 +92,65 @@ def ratios(P: Tensor) -> Tensor:
 
 
 def least_jacobian(X: Tensor, cells: Cells) -> Tensor:
-    """Lower bound of det ∂x/∂ξ over each simplex, shape (E,): positive only if the map is invertible everywhere.
+    """Lower bound of det ∂x/∂ξ over each cell, shape (E,): positive only if the map is invertible everywhere.
 
-    The determinant is a polynomial of degree d (order − 1); its least Bernstein coefficient bounds it from below.
+    The determinant is a polynomial of degree d (order − 1) on a simplex, of d·order − 1 in each coordinate on a cube;
+    its least Bernstein coefficient bounds it from below.
 
     Source: Johnen, Remacle and Geuzaine (2013), doi:10.1016/j.jcp.2012.08.051.
     """
-    d = cells.kind.dim
-    n = d * (cells.kind.order - 1)
-    alpha = [a for a in product(range(n + 1), repeat=d + 1) if sum(a) == n]
-    nodes = torch.tensor(alpha, dtype=torch.float64) / max(n, 1)
-    nodes = nodes if n else torch.full((1, d + 1), 1 / (d + 1), dtype=torch.float64)
-    B = torch.stack([factorial(n) / prod(factorial(k) for k in a) * (nodes ** torch.tensor(a)).prod(1) for a in alpha],
-                    1)
-    return (mapped(X, cells, nodes[:, 1:]).measure @ torch.linalg.inv(B).T.to(X)).amin(1)
+    xi, B = _bernstein(cells.kind.dim, cells.kind.order, cells.kind.shape.simplex)
+    return (mapped(X, cells, xi).measure @ torch.linalg.inv(B).T.to(X)).amin(1)
+
+
+@cache
+def _bernstein(d: int, order: int, simplex: bool) -> tuple[Tensor, Tensor]:
+    """Points ξ, and the values of the Bernstein polynomials of det ∂x/∂ξ there, shape (Q, Q)."""
+    n = d * (order - 1) if simplex else d * order - 1
+    if simplex:
+        alpha = [a for a in product(range(n + 1), repeat=d + 1) if sum(a) == n]
+        t = torch.tensor(alpha, dtype=torch.float64) / n if n else torch.full((1, d + 1), 1 / (d + 1)).double()
+        B = [factorial(n) / prod(factorial(k) for k in a) * (t ** torch.tensor(a)).prod(1) for a in alpha]
+        return t[:, 1:], torch.stack(B, 1)
+    alpha = list(product(range(n + 1), repeat=d))
+    t = torch.tensor(alpha, dtype=torch.float64) / n if n else torch.full((1, d), 0.5).double()
+    B = [prod(comb(n, k) for k in a) * (t ** torch.tensor(a) * (1 - t) ** (n - torch.tensor(a))).prod(1) for a in alpha]
+    return t, torch.stack(B, 1)
+
+
+def unfolded(complex_: Complex, shift: Tensor, least: float) -> Complex:
+    """Nodes moved by a shift, but only as far as no cell folds.
+
+    Where a lower bound of det ∂x/∂ξ over a cell falls below a share of what it is before, the shifts of that cell's
+    nodes are halved, and given up after eight times, until there is no such cell. Unmoved cells pass, so it ends.
+
+    Args:
+        complex_: Cells that are not inverted.
+        shift: By node, shape (V, D).
+        least: That share, in (0, 1).
+    """
+    floor = torch.cat([least_jacobian(complex_.X, b) for b in complex_.blocks]) * least
+    share = torch.ones(len(shift), 1, dtype=shift.dtype)
+    for halving in count():
+        moved = complex_.moved(complex_.X + share * shift)
+        at = 0
+        done = True
+        for b in complex_.blocks:
+            bad = least_jacobian(moved.X, b) < floor[at:at + len(b)]
+            at += len(b)
+            if bool(bad.any()):
+                share[b.nodes[bad].reshape(-1).unique()] *= 0.5 if halving < 8 else 0.0
+                done = False
+        if done:
+            break
+        if halving < 8:
+            _eased(complex_, share)
+    return moved
+
+
+def _eased(complex_: Complex, share: Tensor) -> None:
+    """Shares limited to 1.3 times the least one in any cell around, over four rings: no wrinkles where some are low."""
+    for _ in range(4):
+        for b in complex_.blocks:
+            low = 1.3 * share[b.nodes, 0].amin(1, keepdim=True).expand_as(b.nodes)
+            share[:, 0].scatter_reduce_(0, b.nodes.reshape(-1), low.reshape(-1), "amin")
