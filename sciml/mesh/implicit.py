@@ -12,9 +12,11 @@ from torch import Tensor
 
 from ..errors import ProblemError
 from .complex import Complex
+from .curved import curved
 from .generate import MAX_POINTS, between
 from .outline import Array, Curve, Size, evaluated
-from .solid import solid
+from .solid import Surface, chosen, complex_of, tetrahedra
+from .structured import edges
 
 Distance = Callable[[Tensor], Tensor]
 
@@ -48,8 +50,52 @@ def generate(distance: Distance, bounds: Sequence[tuple[float, float]], size: Si
     if D == 2:
         made = between(traced(distance, bounds, size, corners), size, order=order, seed=seed)
     else:
-        made = solid(distance, bounds, size, fixed=corners, order=order, seed=seed)
+        made = solid(distance, bounds, size, corners, order, seed)
     return named(made, facets or {})
+
+
+def solid(distance: Distance, bounds: Sequence[tuple[float, float]], size: Size, corners: Tensor, order: int, seed: int
+          ) -> Complex:
+    """Tetrahedra where a function is negative; see `generate`.
+
+    Raises:
+        ProblemError: The function is negative nowhere, or the cells would be too many.
+    """
+    low, high = np.array(bounds, dtype=float).T
+    scale = float((high - low).max())
+    probe = low + (high - low) * np.indices((25, 25, 25)).reshape(3, -1).T / 24
+    h0 = float(evaluated(size, probe).min())
+    step = h0 / 3
+    counts = np.ceil((high - low) / step).astype(int) + 1
+    if counts.prod() > MAX_POINTS:
+        raise ProblemError(f"finding the surface in steps of {step:.2g} needs {counts.prod()} points, more than "
+                           f"{MAX_POINTS}; take larger cells")
+    X = torch.from_numpy(low + np.indices(counts).reshape(3, -1).T * step)
+    value = distance(X)
+    if not bool((value < 0).any()):
+        raise ProblemError("the function is negative nowhere within the bounds, so there is nothing to mesh; check its "
+                           "sign: inside it has to be negative")
+    slope = gradient(distance, X, 1e-6 * scale).norm(dim=1).clamp(min=1e-12)
+    near = X[value.abs() < 1.5 * step * slope]
+    found = project(distance, near, step).numpy()
+    found = found[(distance(torch.from_numpy(found)).abs().numpy() < 1e-9 * scale)
+                  & (np.linalg.norm(found - near.numpy(), axis=1) < 3 * step)]
+    K = corners.numpy()
+    h = evaluated(size, found)
+    if len(K):
+        found, h = (a[cKDTree(K).query(found)[0] > 0.72 * h] for a in (found, h))
+    free = found[chosen(found, 0.78 * h)]
+
+    def back(numbers: Array, Y: Array) -> Array:
+        return project(distance, torch.from_numpy(Y), h0).numpy()
+
+    made = complex_of(*tetrahedra(distance, Surface(K, free, back), size, seed))
+    if order == 1:
+        return made
+    pairs = edges(made.surface())[0]
+    used = torch.cat([f.nodes.reshape(-1) for f in made.chosen(made.boundary)]).unique()
+    ends = used[pairs]
+    return curved(made, ends, project(distance, made.X[ends].mean(1), h0))
 
 
 def named(complex_: Complex, facets: Mapping[str, Callable[[Tensor], Tensor]]) -> Complex:
