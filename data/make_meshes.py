@@ -74,15 +74,15 @@ def plate_holes_heat() -> Complex:
     small = [(x, y) for x in (-3.2, 3.2) for y in (-6, 0, 6)]
     curves = polygon([(-8, -12), (8, -12), (8, 12), (-8, 12)], "outer")
     curves += [circle(c, 1.0, "large", -1, 0) for c in large] + [circle(c, 0.4, "small", -1, 0) for c in small]
-    places = [(x, y, 0.4, 1.0) for x, y in large] + [(x, y, 0.2, 0.4) for x, y in small]
-    return between(curves, graded(*places, most=0.9), ("plate",), order=2)
+    places = [(x, y, 0.55, 1.0) for x, y in large] + [(x, y, 0.28, 0.4) for x, y in small]
+    return between(curves, graded(*places, most=1.2), ("plate",), order=2)
 
 
 def step() -> Complex:
-    """Channel that widens from 1 to 2 at x = 0, from x = −2 to 16, graded to the edge of the step."""
-    P = [(-2, 0), (0, 0), (0, -1), (16, -1), (16, 1), (-2, 1)]
-    names = ["bottom", "step", "bottom", "outlet", "top", "inlet"]
-    return between(polygon(P, names), graded((0, 0, 0.04), (0, -1, 0.1), most=0.25), ("fluid",))
+    """Backward step: (0, 4) × (0, 2) without (0, 2) × (1, 2), graded to the edge at (2, 1) (case NS 2d-CG of PINNacle)."""
+    P = [(0, 0), (4, 0), (4, 2), (2, 2), (2, 1), (0, 1)]
+    names = ["walls", "outlet", "walls", "walls", "walls", "inlet"]
+    return between(polygon(P, names), graded((2, 1, 0.02), most=0.12), ("fluid",))
 
 
 def cylinder() -> Complex:

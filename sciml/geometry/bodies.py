@@ -16,7 +16,7 @@ from torch import Tensor
 from ..errors import ProblemError
 from ..mesh.complex import Complex
 from ..mesh.curved import curved
-from ..mesh.implicit import gradient
+from ..mesh.levels import gradient
 from ..mesh.outline import Array, Size, evaluated
 from ..mesh.solid import Surface, chosen, complex_of, tetrahedra
 from .ball import Sphere
@@ -34,9 +34,10 @@ PER_CELL = 24
 
 
 class Sheet(NamedTuple):
-    """A piece of the boundary: its name, its level f (zero on it, slope about 1) and many points on it."""
+    """A piece of the boundary: its level f (zero on it, slope about 1) and many points on it, with their spacing."""
 
     name: str
+    piece: Region
     level: Callable[[Tensor], Tensor]
     X: Array
     spacing: float
@@ -51,11 +52,12 @@ def body(domain: Domain, size: Size, order: int, seed: int) -> Complex:
     lines = [(p, q, cloud(domain, sheets[p], sheets[q])) for p, q in combinations(range(len(sheets)), 2)]
     lines = [(p, q, X) for p, q, X in lines if len(X)]
     tips = corners(domain, sheets, lines)
-    fixed = [tips] if len(tips) else []
-    for p, q, X in lines:
-        fixed.append(along(X, tips, [sheets[p].level, sheets[q].level], size, h0, domain.size))
-    K = np.concatenate(fixed) if fixed else np.zeros((0, 3))
+    chains = [c for p, q, X in lines
+              for c in along(X, tips, [sheets[p].level, sheets[q].level], size, h0, domain.size)]
+    K = np.concatenate([tips, *chains])
     K = K[chosen(K, np.full(len(K), 1e-6 * domain.size))]
+    sharp = [cKDTree(K).query(c)[1] for c in chains]
+    pairs = np.concatenate([np.zeros((0, 2), int), *[np.stack([c[:-1], c[1:]], 1) for c in sharp]])
     free, owner = _on_sheets(sheets, K, size)
 
     def back(numbers: Array, X: Array) -> Array:
@@ -65,7 +67,11 @@ def body(domain: Domain, size: Size, order: int, seed: int) -> Complex:
             Y[here] = newton([s.level], X[here], domain.size)
         return Y
 
-    X, T = tetrahedra(domain.distance, Surface(K, free, back), size, seed)
+    def fits(P: Array) -> Array:
+        on = [np.abs(s.level(torch.from_numpy(P.reshape(-1, 3))).numpy()).reshape(-1, 3).max(1) for s in sheets]
+        return np.min(on, axis=0) < 1e-7 * domain.size
+
+    X, T = tetrahedra(domain.distance, Surface(K, free, back, pairs, fits), size, seed)
     made = complex_of(X, T)
     return _finished(made, sheets, lines, order, domain.size)
 
@@ -81,7 +87,7 @@ def sheet(name: str, piece: Region, h: float) -> Sheet:
         raise ProblemError(f"cells of size {h:.3g} on {name!r}, of area {piece.measure:.3g}, are too many; take larger "
                            "ones or grade their size")
     X = piece.chart(fixed_points(n, piece.chart_dim)).kept().X.numpy()
-    return Sheet(name, level_of(piece), X, (piece.chart_measure / n) ** 0.5)
+    return Sheet(name, piece, level_of(piece), X, (piece.chart_measure / n) ** 0.5)
 
 
 def level_of(piece: Region) -> Callable[[Tensor], Tensor]:
@@ -123,7 +129,20 @@ def cloud(domain: Domain, p: Sheet, q: Sheet) -> Array:
     """Points on the sharp edge between two sheets, close to each other; empty where they do not meet at an angle."""
     reach = 2.5 * max(p.spacing, q.spacing)
     seeds = np.concatenate([a.X[np.abs(b.level(torch.from_numpy(a.X)).numpy()) < reach] for a, b in ((p, q), (q, p))])
-    return _met(domain, [p, q], seeds, reach)
+    X = _met(domain, [p, q], seeds, reach)
+    return X[_beside(p, q, X, domain.size) & _beside(q, p, X, domain.size)]
+
+
+def _beside(p: Sheet, q: Sheet, X: Array, scale: float) -> Array:
+    """Whether p has points next to X on its edge with q, on either side of q: surfaces go on where pieces end."""
+    if not len(X):
+        return np.zeros(0, bool)
+    P = torch.from_numpy(X)
+    n, m = (gradient(s.level, P, 1e-6 * scale) for s in (p, q))
+    along_ = m - (m * n).sum(1, keepdim=True) / n.square().sum(1, keepdim=True) * n
+    shift = (1e-5 * scale * along_ / along_.norm(dim=1, keepdim=True)).numpy()
+    sides = [torch.from_numpy(newton([p.level], X + sign * shift, scale)) for sign in (-1, 1)]
+    return (p.piece.contains(sides[0]) | p.piece.contains(sides[1])).numpy()
 
 
 def _met(domain: Domain, sheets: Sequence[Sheet], seeds: Array, reach: float) -> Array:
@@ -155,14 +174,14 @@ def corners(domain: Domain, sheets: Sequence[Sheet], lines) -> Array:
     return X[chosen(X, np.full(len(X), 1e-6 * domain.size))]
 
 
-def along(X: Array, tips: Array, levels, size: Size, h0: float, scale: float) -> Array:
-    """Points at distances of h along a sharp edge, from many of its points and the corners."""
+def along(X: Array, tips: Array, levels, size: Size, h0: float, scale: float) -> list[Array]:
+    """Chains of points at distances of h along a sharp edge, from many of its points and the corners."""
     fine = h0 / 6
     X = X[chosen(X, np.full(len(X), fine))]
     if len(tips):
         X = X[cKDTree(tips).query(X)[0] > fine]
     if not len(X):
-        return np.zeros((0, 3))
+        return []
     pairs = cKDTree(X).query_pairs(3.5 * fine, output_type="ndarray")
     L = np.linalg.norm(X[pairs[:, 0]] - X[pairs[:, 1]], axis=1)
     graph = coo_array((L, (pairs[:, 0], pairs[:, 1])), shape=(len(X), len(X)))
@@ -182,7 +201,7 @@ def along(X: Array, tips: Array, levels, size: Size, h0: float, scale: float) ->
         Y = np.stack([np.interp(at, rate, line[:, i]) for i in range(3)], 1)
         Y[1:-1] = newton(levels, Y[1:-1], scale)
         found.append(Y)
-    return np.concatenate(found)
+    return found
 
 
 def _order(tree) -> Array:

@@ -14,11 +14,10 @@ from ..errors import ProblemError
 from .complex import Complex
 from .curved import curved
 from .generate import MAX_POINTS, between
+from .levels import Distance, gradient, project
 from .outline import Array, Curve, Size, evaluated
 from .solid import Surface, chosen, complex_of, tetrahedra
 from .structured import edges
-
-Distance = Callable[[Tensor], Tensor]
 
 
 def generate(distance: Distance, bounds: Sequence[tuple[float, float]], size: Size, *, fixed: Tensor | None = None,
@@ -89,7 +88,12 @@ def solid(distance: Distance, bounds: Sequence[tuple[float, float]], size: Size,
     def back(numbers: Array, Y: Array) -> Array:
         return project(distance, torch.from_numpy(Y), h0).numpy()
 
-    made = complex_of(*tetrahedra(distance, Surface(K, free, back), size, seed))
+    def fits(P: Array) -> Array:
+        middle = P.mean(1)
+        return np.abs(distance(torch.from_numpy(middle)).numpy()) < 0.25 * evaluated(size, middle)
+
+    surface = Surface(K, free, back, np.zeros((0, 2), int), fits)
+    made = complex_of(*tetrahedra(distance, surface, size, seed))
     if order == 1:
         return made
     pairs = edges(made.surface())[0]
@@ -115,36 +119,6 @@ def named(complex_: Complex, facets: Mapping[str, Callable[[Tensor], Tensor]]) -
     new = Complex(complex_.X, complex_.blocks, complex_.volumes, groups)
     new.__dict__["facets"] = complex_.facets
     return new
-
-
-def project(distance: Distance, X: Tensor, scale: float, rounds: int = 12) -> Tensor:
-    """Points brought to the zero level, x ← x − d ∇d/|∇d|², with central differences of step 1e−6 of a length.
-
-    No step is longer than that length; points whose value is below 1e−14 of it stay.
-    """
-    eps = 1e-6 * scale
-    X = X.clone()
-    todo = torch.arange(len(X))
-    for _ in range(rounds):
-        d = distance(X[todo])
-        far = d.abs() > 1e-14 * scale
-        todo, d = todo[far], d[far]
-        if not len(todo):
-            break
-        g = gradient(distance, X[todo], eps)
-        step = d[:, None] * g / g.square().sum(1, keepdim=True).clamp(min=1e-12)
-        length = step.norm(dim=1, keepdim=True)
-        X[todo] -= step * (scale / length.clamp(min=scale))
-    return X
-
-
-def gradient(distance: Distance, X: Tensor, eps: float) -> Tensor:
-    """∇d by central differences, shape (N, D)."""
-    D = X.shape[1]
-    shift = eps * torch.eye(D, dtype=X.dtype)
-    both = torch.cat([X[None] + shift[:, None], X[None] - shift[:, None]]).reshape(-1, D)
-    up, down = distance(both).reshape(2, D, len(X))
-    return ((up - down) / (2 * eps)).T
 
 
 def traced(distance: Distance, bounds: Sequence[tuple[float, float]], size: Size, corners: Tensor) -> list[Curve]:

@@ -24,10 +24,13 @@ from torch import Tensor
 from ..errors import ProblemError
 from .complex import Cells, Complex
 from .kinds import KINDS
+from .levels import gradient
 from .outline import Array, Size, evaluated
 from .quality import angles, volume_of
 
 ROUNDS = 12
+ENOUGH = 12.0
+"""Degrees between faces with which the search for better cells ends."""
 MAX_POINTS = 2_000_000
 
 
@@ -38,11 +41,15 @@ class Surface(NamedTuple):
         fixed: Points at corners and along sharp edges, which stay, shape (K, 3).
         free: Other points on the surface, shape (F, 3).
         back: Brings free points, by their numbers (F',) and positions (F', 3), back to the surface.
+        sharp: Pairs of fixed points that are next to each other along a sharp edge, shape (S, 2).
+        fits: Which triangles with corners (F, 3, 3) on the surface follow it, shape (F,).
     """
 
     fixed: Array
     free: Array
     back: Callable[[Array, Array], Array]
+    sharp: Array
+    fits: Callable[[Array], Array]
 
 
 def tetrahedra(distance: Callable[[Tensor], Tensor], surface: Surface, size: Size, seed: int = 0) -> tuple[Array, Array]:
@@ -70,28 +77,87 @@ def tetrahedra(distance: Callable[[Tensor], Tensor], surface: Surface, size: Siz
         free = surface.back(np.arange(len(free)), _repelled(np.concatenate([surface.fixed, free]), K, h))
     outer = np.concatenate([surface.fixed, free])
     inner = _lattice(outer, h, d, rng)
-    best: tuple[float, Array, Array] | None = None
+    best: tuple[float, Array, Array] = -1.0, outer, np.zeros((0, 4), int)
+    depth = np.full(len(inner), 0.5)
     for round_ in range(ROUNDS):
+        outer, inner = _kept_off(surface, outer, _sunk(inner, distance, h, depth))
         X = np.concatenate([outer, inner])
         T = carved(X, len(outer), K, d, h)
-        if round_ >= 2:
-            Y = optimised(X, T, K, len(outer), surface.back)
-            worst = float(angles(torch.from_numpy(Y[T])).min().rad2deg())
-            if _closed(T) and (best is None or worst > best[0]):
-                best = worst, Y, T
-            if best is not None and best[0] > 12.0:
-                break
-            outer, inner = Y[:len(outer)], Y[len(outer):]
-            shake = 0.03 * h(inner)[:, None] * rng.standard_normal(inner.shape)
-            bad = np.zeros(len(X), bool)
-            bad[T[angles(torch.from_numpy(Y[T])).amin(1).numpy() < np.radians(15)]] = True
-            inner = inner + np.where(bad[len(outer):, None], shake, 0)
-        else:
+        if round_ < 2:
             inner = _centred(X, T, h, len(outer))
-    if best is None or best[0] <= 0.5:
-        raise ProblemError("the surface cannot be filled with tetrahedra of this size: it is not closed or too thin "
-                           "there; take smaller cells")
+            continue
+        Y = optimised(X, T, K, len(outer), surface.back)
+        angle = angles(torch.from_numpy(Y[T])).amin(1).rad2deg().numpy()
+        if angle.min() > best[0] and follows(Y, T, surface):
+            best = float(angle.min()), Y, T
+        if best[0] > ENOUGH:
+            break
+        astray = T[np.isin(T, _bare(T, len(X))[~surface.fits(Y[_bare(T, len(X))])]).sum(1) >= 3]
+        depth[astray[astray >= len(outer)] - len(outer)] += 0.1      # they reach through the surface: deeper with them
+        shake = np.zeros(len(X))
+        shake[T[angle < 15]] = 0.05
+        Y = Y + shake[:, None] * h(Y)[:, None] * rng.standard_normal(Y.shape)
+        outer, inner = np.concatenate([surface.fixed, surface.back(np.arange(len(free)), Y[K:len(outer)])]), Y[len(outer):]
+    if best[0] <= 0.5:
+        raise ProblemError("the surface cannot be filled with tetrahedra of this size: something of it is thinner or "
+                           "sharper than they are; take smaller cells")
     return _compact(best[1], best[2], len(outer))
+
+
+def _sunk(inner: Array, distance: Callable[[Tensor], Tensor], h: Callable[[Array], Array], depth: Array | float) -> Array:
+    """Inner points brought to a depth of at least some share of h, so that faces on the surface are Delaunay's."""
+    X = torch.from_numpy(inner)
+    for _ in range(2):
+        excess = (distance(X) + torch.from_numpy(depth * h(X.numpy()))).clamp(min=0)
+        rows = (excess > 0).nonzero()[:, 0]
+        if not len(rows):
+            break
+        g = gradient(distance, X[rows], 1e-6 * float(X.max() - X.min()))
+        X = X.clone()
+        X[rows] -= excess[rows, None] * g / g.norm(dim=1, keepdim=True).clamp(min=1e-6)
+    return X.numpy()
+
+
+def _kept_off(surface: Surface, outer: Array, inner: Array) -> tuple[Array, Array]:
+    """Free points pushed out of the balls around the segments of sharp edges, which then are Delaunay's edges."""
+    if not len(surface.sharp):
+        return outer, inner
+    K, n = len(surface.fixed), len(outer)
+    X = np.concatenate([outer, inner])
+    for _ in range(3):
+        ends = surface.fixed[surface.sharp]
+        middle, radius = ends.mean(1), 0.51 * np.linalg.norm(ends[:, 1] - ends[:, 0], axis=1)
+        d, i = cKDTree(middle).query(X[K:], min(4, len(middle)))
+        d, i = d.reshape(len(X) - K, -1), i.reshape(len(X) - K, -1)
+        depth = radius[i] - d
+        worst = depth.argmax(1)
+        rows = np.flatnonzero(depth.max(1) > 0)
+        if not len(rows):
+            break
+        k = i[rows, worst[rows]]
+        away = X[K + rows] - middle[k]
+        X[K + rows] = middle[k] + away * (1.05 * radius[k] / np.maximum(d[rows, worst[rows]], 1e-12))[:, None]
+        X[K:n] = surface.back(np.arange(n - K), X[K:n])
+    return X[:n], X[n:]
+
+
+def follows(X: Array, T: Array, surface: Surface) -> bool:
+    """Whether the boundary of tetrahedra is closed, follows the surface, and has the sharp edges among its edges."""
+    if not len(T):
+        return False
+    F = _bare(T, len(X))
+    E = np.sort(F[:, [[0, 1], [0, 2], [1, 2]]].reshape(-1, 2), 1)
+    keys, count = np.unique(E[:, 0] * len(X) + E[:, 1], return_counts=True)
+    sharp = np.sort(surface.sharp, 1)
+    edges = np.isin(sharp[:, 0] * len(X) + sharp[:, 1], keys).all()
+    return bool((count == 2).all() and edges and surface.fits(X[F]).all())
+
+
+def _bare(T: Array, count: int) -> Array:
+    """Faces that belong to one tetrahedron, shape (F, 3), sorted by node."""
+    F = np.sort(T[:, [[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]]].reshape(-1, 3), 1)
+    _, first, times = np.unique(_row_keys(F, count), return_index=True, return_counts=True)
+    return F[first[times == 1]]
 
 
 def _repelled(X: Array, K: int, h: Callable[[Array], Array]) -> Array:
@@ -199,16 +265,6 @@ def carved(X: Array, n: int, K: int, d, h) -> Array:
 
 def _row_keys(F: Array, count: int) -> Array:
     return (F[:, 0] * count + F[:, 1]) * count + F[:, 2]
-
-
-def _closed(T: Array) -> bool:
-    """Whether every edge of the boundary has two of its triangles."""
-    F = np.sort(T[:, [[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]]].reshape(-1, 3), 1)
-    n = int(T.max()) + 1
-    _, first, count = np.unique(_row_keys(F, n), return_index=True, return_counts=True)
-    B = F[first[count == 1]]
-    E = B[:, [[0, 1], [0, 2], [1, 2]]].reshape(-1, 2)
-    return bool((np.unique(E[:, 0] * n + E[:, 1], return_counts=True)[1] == 2).all())
 
 
 def optimised(X: Array, T: Array, K: int, n: int, back: Callable[[Array, Array], Array]) -> Array:
