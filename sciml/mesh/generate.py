@@ -98,7 +98,8 @@ def fill(outline: Outline, size: Size, seed: int = 0) -> tuple[Outline, Array, A
 
 def triangulated(outline: Outline, free: Array) -> tuple[Outline, Array, Array, Array]:
     """Delaunay's triangles inside, with all segments; points outside or in the way of a segment are left out."""
-    for _ in range(40):
+    most = 4 * len(outline.ends) + 100
+    while len(outline.ends) < most:
         X = np.concatenate([outline.X, free])
         net = Delaunay(X)
         T = _anticlockwise(X, net.simplices)

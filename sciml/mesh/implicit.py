@@ -85,15 +85,18 @@ def solid(distance: Distance, bounds: Sequence[tuple[float, float]], size: Size,
         found, h = (a[cKDTree(K).query(found)[0] > 0.72 * h] for a in (found, h))
     free = found[chosen(found, 0.78 * h)]
 
+    def near_distance(Y: Tensor) -> Tensor:
+        return distance(Y) / gradient(distance, Y, 1e-6 * scale).norm(dim=1).clamp(min=1e-12)
+
     def back(numbers: Array, Y: Array) -> Array:
         return project(distance, torch.from_numpy(Y), h0).numpy()
 
     def fits(P: Array) -> Array:
         middle = P.mean(1)
-        return np.abs(distance(torch.from_numpy(middle)).numpy()) < 0.25 * evaluated(size, middle)
+        return np.abs(near_distance(torch.from_numpy(middle)).numpy()) < 0.25 * evaluated(size, middle)
 
     surface = Surface(K, free, back, np.zeros((0, 2), int), fits)
-    made = complex_of(*tetrahedra(distance, surface, size, seed))
+    made = complex_of(*tetrahedra(near_distance, surface, size, seed))
     if order == 1:
         return made
     pairs = edges(made.surface())[0]

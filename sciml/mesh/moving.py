@@ -24,29 +24,47 @@ LEAST = 0.01
 def move(complex_: Complex, monitor: Monitor | Tensor, *, cells: int = 64) -> Complex:
     """A mesh with its nodes drawn to where a monitor is large; its cells are the same, and none is inverted.
 
-    The Monge–Ampère map of the bounding box moves the nodes. Boundary nodes on a face of that box slide along it, all
-    others stay: what keeps them is spread into the mesh as a discrete harmonic function. Where a cell would fold all
-    the same, its nodes move by a half, a quarter, …, so that none does (`unfolded`). Cells of order 2 move by their
-    corners.
-
     Args:
         complex_: Cells that fill two or three dimensions, none of them inverted.
         monitor: m > 0: a function of points (N, D) with values (N,), or values at the nodes, shape (V,).
-        cells: Grid cells of the map along the longest side.
+        cells: Grid cells of the Monge–Ampère map along the longest side of the bounding box.
 
     Raises:
         ProblemError: Cells are inverted before, or the monitor is not positive.
+    """
+    X = complex_.X
+    low, high = X.amin(0), X.amax(0)
+    counts = [max(8, round(cells * float(L / (high - low).max()))) for L in high - low]
+    m = at_nodes(X, monitor) if isinstance(monitor, Tensor) else monitor
+    bounds = list(zip(low.tolist(), high.tolist(), strict=True))
+    return displaced(complex_, equidistribute(m, bounds, counts, tolerance=1e-6))
+
+
+def displaced(complex_: Complex, to: Callable[[Tensor], Tensor]) -> Complex:
+    """A mesh with its nodes moved by a map of its bounding box, such as x + ∇φ of a network; no cell is inverted.
+
+    Boundary nodes on a face of the box slide along it, all others stay: what keeps them is spread into the mesh as a
+    discrete harmonic function. Where a cell would fold all the same, its nodes move by a half, a quarter, …, so that
+    none does (`unfolded`). Cells of order 2 move by their corners.
+
+    Args:
+        complex_: Cells that fill two or three dimensions, none of them inverted.
+        to: Where points (N, D) move: shape (N, D).
+
+    Raises:
+        ProblemError: Cells are inverted before, or a position is not finite.
     """
     if any(bool((least_jacobian(complex_.X, b) <= 0).any()) for b in complex_.blocks):
         raise ProblemError("the mesh has inverted or degenerate cells before it is moved; mend them first")
     X = complex_.X
     low, high = X.amin(0), X.amax(0)
     side = float((high - low).max())
-    counts = [max(8, round(cells * float(L) / side)) for L in high - low]
-    m = at_nodes(X, monitor) if isinstance(monitor, Tensor) else monitor
-    shift = equidistribute(m, list(zip(low.tolist(), high.tolist(), strict=True)), counts, tolerance=1e-6)(X) - X
+    shift = to(X).detach() - X
+    if not bool(torch.isfinite(shift).all()):
+        raise ProblemError(f"the map moves {int((~torch.isfinite(shift)).any(1).sum())} nodes to positions that are not "
+                           "finite; check its formula")
     slides = ((X - low).abs() < 1e-9 * side) | ((X - high).abs() < 1e-9 * side)
-    shift[slides] = 0.0                                   # rounding apart, the map says so itself
+    shift[slides] = 0.0
     fixed = slides | _pinned(complex_, slides)[:, None]
     shift = shift - harmonic(complex_, shift, fixed)
     return unfolded(complex_, _by_corners(complex_, shift), LEAST)
