@@ -79,7 +79,7 @@ def plate_holes_heat() -> Complex:
 
 
 def step() -> Complex:
-    """Backward step: (0, 4) × (0, 2) without (0, 2) × (1, 2), graded to the edge at (2, 1) (case NS 2d-CG of PINNacle)."""
+    """Backward step, (0, 4) × (0, 2) without (0, 2) × (1, 2), graded to the edge (case NS 2d-CG of PINNacle)."""
     P = [(0, 0), (4, 0), (4, 2), (2, 2), (2, 1), (0, 1)]
     names = ["walls", "outlet", "walls", "walls", "walls", "inlet"]
     return between(polygon(P, names), graded((2, 1, 0.02), most=0.12), ("fluid",))
@@ -147,7 +147,7 @@ def main(wanted: list[str]) -> int:
         path = HERE / f"{name}.msh"
         write(path, mesh)
         q = quality(mesh)
-        print(f"{name:18s} {len(mesh.X):5d} nodes {len(mesh):5d} cells  angles {q.min_angle:4.1f} to {q.max_angle:5.1f}  "
+        print(f"{name:18s} {len(mesh.X):5d} nodes {len(mesh):5d} cells, angles {q.min_angle:4.1f} to {q.max_angle:5.1f} "
               f"{path.stat().st_size / 1024:4.0f} KiB  {time.perf_counter() - began:4.1f} s", flush=True)
     return 0
 

@@ -5,8 +5,8 @@
 Points x = ξ + ∇φ(ξ) of an even grid get the density m, which is four times as high on the ring |x − c| = r as away from
 it. φ + |ξ|²/2 is convex, so the map does not fold. `sciml.mesh.moving.displaced` applies it to a mesh.
 
-Reference: Newton's method for a cosine series, `sciml.mesh.mover`. After Yu et al. (2024), arXiv:2312.05583, who learn φ
-for many monitors from this residual; the monitor is that of Budd, Russell and Walsh (2015), doi:10.1016/j.jcp.2014.11.007.
+Reference: Newton's method for a cosine series, `sciml.mesh.mover`. After Yu et al. (2024), arXiv:2312.05583, who learn
+φ for many monitors from this residual; a ring as in Budd, Russell and Walsh (2015), doi:10.1016/j.jcp.2014.11.007.
 """
 import torch
 

@@ -232,7 +232,8 @@ AREAS = {"lshape": 3.0, "four_holes": 1 - 0.04 * pi, "plate_hole": 4 - pi / 16, 
          "part3d": 1 - 4 * pi * 0.027 / 3,
          "bracket": 0.03 * 0.12 + 0.07 * 0.03 + 0.015**2 * (1 - pi / 4) - 2 * pi * 0.006**2}
 GROUPS = {"lshape": "wall", "four_holes": "square hole1 hole2 hole3 hole4", "plate_hole": "left right top bottom hole",
-          "plate_holes_heat": "outer large small", "step": "inlet outlet walls", "cylinder": "inlet outlet walls cylinder",
+          "plate_holes_heat": "outer large small", "step": "inlet outlet walls",
+          "cylinder": "inlet outlet walls cylinder",
           "two_materials": "left right top bottom interface", "drum": "rim", "part3d": "x- x+ y- y+ z- z+ cavity",
           "bracket": "top bottom back tip inner fillet bolt1 bolt2"}
 

@@ -68,20 +68,24 @@ def graded(domain: Domain, size: Size, grade: Grade) -> Size:
         if isinstance(key, str):
             places.append((_from(domain.region(key)), float(h)))
         elif len(key) == D:
-            c = torch.tensor(key, dtype=torch.float64)
-            places.append((lambda X, c=c: (X - c).norm(dim=1), float(h)))
+            places.append((_from_point(key), float(h)))
         else:
             raise ProblemError(f"sizes are graded to the point {key}, which has {len(key)} coordinates, not {D}")
     if not places:
         return size
 
-    def h(X: Tensor) -> Tensor:
+    def size_at(X: Tensor) -> Tensor:
         found = torch.from_numpy(evaluated(size, X.numpy()))
         for distance, least in places:
             found = torch.minimum(found, least + STEEPEST * distance(X))
         return found
 
-    return h
+    return size_at
+
+
+def _from_point(point: Sequence[float]) -> Callable[[Tensor], Tensor]:
+    c = torch.tensor(tuple(point), dtype=torch.float64)
+    return lambda X: (X - c).norm(dim=1)
 
 
 def _from(region: Region) -> Callable[[Tensor], Tensor]:

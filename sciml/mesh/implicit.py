@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from contourpy import contour_generator
+from contourpy import LineType, contour_generator
 from scipy.spatial import cKDTree
 from torch import Tensor
 
@@ -144,9 +144,9 @@ def traced(distance: Distance, bounds: Sequence[tuple[float, float]], size: Size
     if not (values < 0).any():
         raise ProblemError("the function is negative nowhere within the bounds, so there is nothing to mesh; check its "
                            "sign: inside it has to be negative")
-    lines = contour_generator(*axes, values).lines(0.0)
+    lines = contour_generator(x=axes[0], y=axes[1], z=values, line_type=LineType.Separate).lines(0.0)
     curves = []
-    for P in lines:
+    for P in map(np.asarray, lines):
         if np.linalg.norm(P[0] - P[-1]) > 1e-9 * scale:
             raise ProblemError("the zero level of the function leaves the bounds; give bounds around the whole set")
         P = project(distance, torch.from_numpy(P), step).numpy()

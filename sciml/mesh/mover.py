@@ -259,8 +259,8 @@ def _log(monitor: Monitor, x: Tensor) -> Tensor:
     if m.shape != x.shape[:1]:
         raise ProblemError(f"the monitor has shape {tuple(m.shape)} for {len(x)} points, expected one value per point")
     if not bool((torch.isfinite(m) & (m > 0)).all()):
-        raise ProblemError(f"the monitor has values from {float(m.min()):.3g} to {float(m.max()):.3g}, expected positive "
-                           "finite ones; add a constant to it")
+        raise ProblemError(f"the monitor has values from {float(m.min()):.3g} to {float(m.max()):.3g}, expected "
+                           "positive finite ones; add a constant to it")
     return m.log()
 
 

@@ -61,8 +61,8 @@ def displaced(complex_: Complex, to: Callable[[Tensor], Tensor]) -> Complex:
     side = float((high - low).max())
     shift = to(X).detach() - X
     if not bool(torch.isfinite(shift).all()):
-        raise ProblemError(f"the map moves {int((~torch.isfinite(shift)).any(1).sum())} nodes to positions that are not "
-                           "finite; check its formula")
+        raise ProblemError(f"the map moves {int((~torch.isfinite(shift)).any(1).sum())} nodes to positions that are "
+                           "not finite; check its formula")
     slides = ((X - low).abs() < 1e-9 * side) | ((X - high).abs() < 1e-9 * side)
     shift[slides] = 0.0
     fixed = slides | _pinned(complex_, slides)[:, None]
@@ -158,7 +158,8 @@ def at_nodes(X: Tensor, values: Tensor) -> Monitor:
         ProblemError: Not one value by node.
     """
     if values.shape != X.shape[:1]:
-        raise ProblemError(f"the monitor has shape {tuple(values.shape)}, expected one value for each of {len(X)} nodes")
+        raise ProblemError(f"the monitor has shape {tuple(values.shape)}, expected one value for each of {len(X)} "
+                           "nodes")
     P, v = X.numpy(), np.log(values.detach().numpy().clip(min=1e-300))
     inner = CloughTocher2DInterpolator(P, v) if P.shape[1] == 2 else LinearNDInterpolator(P, v)
     outer = NearestNDInterpolator(P, v)

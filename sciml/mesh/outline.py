@@ -169,8 +169,8 @@ def divide(curves: Sequence[Curve], size: Size) -> Outline:
         rate = steps[k] / _smoothed(h[k], steps[k])
         s = np.concatenate([[0.0], rate.cumsum()])
         if s[-1] > MAX_SEGMENTS:
-            raise ProblemError(f"cells of size {h[k].min():.3g} along {c.name!r} need more than {MAX_SEGMENTS} segments; "
-                               "take larger ones or grade their size")
+            raise ProblemError(f"cells of size {h[k].min():.3g} along {c.name!r} need more than {MAX_SEGMENTS} "
+                               "segments; take larger ones or grade their size")
         closed = np.linalg.norm(dense[k, 0] - dense[k, -1]) < 1e-6 * scale
         n = max(1, round(s[-1]), math.ceil(_turning(dense[k]) / (math.pi / 4) - 1e-6), 3 if closed else 1)
         v = np.interp(np.linspace(0, s[-1], n + 1), s, u)

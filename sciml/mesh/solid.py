@@ -52,7 +52,8 @@ class Surface(NamedTuple):
     fits: Callable[[Array], Array]
 
 
-def tetrahedra(distance: Callable[[Tensor], Tensor], surface: Surface, size: Size, seed: int = 0) -> tuple[Array, Array]:
+def tetrahedra(distance: Callable[[Tensor], Tensor], surface: Surface, size: Size, seed: int = 0
+               ) -> tuple[Array, Array]:
     """Nodes (V, 3), those of the surface first, and tetrahedra (E, 4) with positive volumes.
 
     Args:
@@ -97,14 +98,16 @@ def tetrahedra(distance: Callable[[Tensor], Tensor], surface: Surface, size: Siz
         shake = np.zeros(len(X))
         shake[T[angle < 15]] = 0.05
         Y = Y + shake[:, None] * h(Y)[:, None] * rng.standard_normal(Y.shape)
-        outer, inner = np.concatenate([surface.fixed, surface.back(np.arange(len(free)), Y[K:len(outer)])]), Y[len(outer):]
+        inner = Y[len(outer):]
+        outer = np.concatenate([surface.fixed, surface.back(np.arange(len(free)), Y[K:len(outer)])])
     if best[0] <= 0.5:
         raise ProblemError("the surface cannot be filled with tetrahedra of this size: something of it is thinner or "
                            "sharper than they are; take smaller cells")
     return _compact(best[1], best[2], len(outer))
 
 
-def _sunk(inner: Array, distance: Callable[[Tensor], Tensor], h: Callable[[Array], Array], depth: Array | float) -> Array:
+def _sunk(inner: Array, distance: Callable[[Tensor], Tensor], h: Callable[[Array], Array], depth: Array
+          ) -> Array:
     """Inner points brought to a depth of at least some share of h, so that faces on the surface are Delaunay's."""
     X = torch.from_numpy(inner)
     for _ in range(2):
@@ -183,8 +186,8 @@ def _lattice(outer: Array, h, d, rng: np.random.Generator) -> Array:
         a = 1.07 * spacing
         counts = np.ceil((high - low) / a).astype(int) + 1
         if 2 * counts.prod() > MAX_POINTS:
-            raise ProblemError(f"cells of size {sizes.min():.3g} in a body of size {max(high - low):.3g} need more than "
-                               f"{MAX_POINTS} points to start from; grade the size or take larger cells")
+            raise ProblemError(f"cells of size {sizes.min():.3g} in a body of size {max(high - low):.3g} need more "
+                               f"than {MAX_POINTS} points to start from; grade the size or take larger cells")
         corner = np.indices(counts).reshape(3, -1).T * a
         X = low + np.concatenate([corner, corner + a / 2]) + 0.13 * a
         X += 1e-3 * a * rng.standard_normal(X.shape)
@@ -209,7 +212,8 @@ def chosen(X: Array, radius: Array) -> Array:
     if not len(X):
         return np.zeros(0, bool)
     pairs = cKDTree(X).query_pairs(radius.max(), output_type="ndarray")
-    near = np.linalg.norm(X[pairs[:, 0]] - X[pairs[:, 1]], axis=1) < np.minimum(radius[pairs[:, 0]], radius[pairs[:, 1]])
+    i, j = pairs.T
+    near = np.linalg.norm(X[i] - X[j], axis=1) < np.minimum(radius[i], radius[j])
     first, later = np.sort(pairs[near], 1).T
     state = np.zeros(len(X), int)                             # 0 open, 1 in, −1 out
     while (state == 0).any():
@@ -324,8 +328,8 @@ def _compact(X: Array, T: Array, n: int) -> tuple[Array, Array]:
     used = np.zeros(len(X), bool)
     used[T] = True
     if not used[:n].all():
-        raise ProblemError(f"{int((~used[:n]).sum())} points of the surface are in no tetrahedron: the body is too thin "
-                           "there for cells of this size; take smaller ones")
+        raise ProblemError(f"{int((~used[:n]).sum())} points of the surface are in no tetrahedron: the body is too "
+                           "thin there for cells of this size; take smaller ones")
     return X[used], (used.cumsum() - 1)[T]
 
 
