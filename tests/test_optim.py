@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from sciml.errors import ProblemError
+from sciml.flat import gram
 from sciml.optim import LBFGS, OPTIMIZERS, GaussNewton, build_optimizer, optimizer_name
 from sciml.optim.gauss_newton import _NormalEquations
-from sciml.optim.moves import gram
 
 
 def random(*shape, seed=0, device="cpu"):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ProblemError, look_up
+from ..flat import flat, place, split
 from .balance import Projection
 from .cone import TOLERANCE, project
 
@@ -67,18 +68,15 @@ class GUA(Projection):
         inverse = torch.cat([
             (rate / m.root if m is not None else torch.ones_like(p) * rate).reshape(-1)
             for p, m, rate in zip(parameters, moments, rates, strict=True)])
-        after = torch.cat([p.reshape(-1) for p in parameters])
+        after = flat(parameters)
         moved, changed = project(before - after, gradients, inverse, self.tolerance)
         if changed.device.type == "cpu" and not bool(changed):             # elsewhere reading it would wait
             return moved
         placed = torch.where(changed, before - moved, after)               # unchanged bit by bit where p is feasible
-        start = 0
-        for p, m, rate in zip(parameters, moments, rates, strict=True):
-            part = slice(start, start + p.numel())
-            p.copy_(placed[part].view_as(p))
+        place(parameters, placed)
+        for m, rate, part in zip(moments, rates, split(moved, parameters), strict=True):
             if m is not None and (isinstance(rate, Tensor) or rate > 0):
-                self._correct(m, m.root * moved[part].view_as(p) / rate, changed)
-            start += p.numel()
+                self._correct(m, m.root * part / rate, changed)
         return moved
 
     def _moments(self, optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> list[Moments | None]:

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 
 from ..errors import NonFiniteError, ProblemError, look_up
+from ..flat import flat, place
 from .memory import demand_memory
-from .moves import flat, place
 from .wolfe import Trial, Wolfe, strong_wolfe
 
 # L → (f(L), f′(L)); log and root make the valley of a small sum of squares less flat

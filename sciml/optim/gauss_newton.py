@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from ..errors import NonFiniteError, ProblemError
-from .moves import gram, move
+from ..flat import gram, move
 
 
 class DampedEquations(Protocol):

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .moves import flat, place
+from ..flat import flat, place
 
 
 class LBFGS(torch.optim.LBFGS):

@@ -8,7 +8,7 @@ from torch import Tensor
 from ..balance.balance import GROUPS
 from ..balance.config import FALLBACKS, config
 from ..errors import look_up
-from .moves import split
+from ..flat import split
 from .multiadam import LossGradient, check_adam
 
 

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from ..calculus.factored import FactoredJacobian
 from ..errors import NonFiniteError, ProblemError
+from ..flat import move, symmetric_gram
 from .memory import demand_gram
-from .moves import move, symmetric_gram
 
 FORMS = ("auto", "parameters", "kernel")
 

@@ -18,8 +18,8 @@ import torch
 from torch import Generator, Tensor
 
 from ..errors import NonFiniteError, ProblemError
+from ..flat import move, split
 from .memory import demand_memory
-from .moves import move, split
 
 Product = Callable[[Tensor], Tensor]
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from ..errors import NonFiniteError, ProblemError
+from ..flat import move
 from .gauss_newton import GaussNewton
-from .moves import move
 
 Linearize = Callable[[Sequence[Tensor]], tuple[Tensor, Tensor]]
 

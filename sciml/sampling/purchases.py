@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from ..flat import flat, place
 from .nystrom import Nystrom, Rows
 from .scene import Scene
 from .seeding import apportion
@@ -66,7 +67,7 @@ class Purchases:
     def watch(self, scene: Scene) -> None:
         """Keeps the parameters as they are as θ⁻."""
         if self.each:
-            self.before = torch.cat([p.detach().reshape(-1) for p in scene.view.trainable])
+            self.before = flat(scene.view.trainable)
 
     def candidates(self, scene: Scene) -> list[tuple[Tensor, Rows]]:
         """Positions of what is not bought, and its places, by condition; no measured value is in them."""
@@ -134,20 +135,18 @@ class Purchases:
 
 
 @contextmanager
-def at_parameters(scene: Scene, flat: Tensor) -> Iterator[None]:
+def at_parameters(scene: Scene, theta: Tensor) -> Iterator[None]:
     """A context without gradients in which the parameters of the objective are others.
 
     Args:
         scene: Whose.
-        flat: These, shape (P,).
+        theta: These, shape (P,).
     """
     trainable = scene.view.trainable
-    own = [p.detach().clone() for p in trainable]
+    own = flat(trainable)
     with torch.no_grad():
         try:
-            for p, value in zip(trainable, flat.split([p.numel() for p in trainable]), strict=True):
-                p.copy_(value.view_as(p))
+            place(trainable, theta)
             yield
         finally:
-            for p, value in zip(trainable, own, strict=True):
-                p.copy_(value)
+            place(trainable, own)

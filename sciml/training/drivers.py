@@ -23,10 +23,10 @@ from torch import Generator, Tensor
 from ..balance import Balance, Projection, Surgery
 from ..errors import NonFiniteError, ProblemError
 from ..fields import head_of
+from ..flat import flat, split
 from ..objective import Objective, Recipe
 from ..objective.recipe import optimizer_options
 from ..optim import build_optimizer, needs
-from ..optim.moves import flat, split
 from .losses import Conflicts, Losses
 
 

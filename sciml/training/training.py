@@ -19,6 +19,7 @@ from torch import nn
 
 from ..balance import build_balance
 from ..errors import NonFiniteError, ProblemError, TrainingError
+from ..flat import flat
 from ..metrics import errors
 from ..objective import Recipe, build_objective, place_points, point_count
 from ..objective.auto import resolve_optimizer
@@ -26,7 +27,6 @@ from ..objective.diagnose import culprit
 from ..objective.diagnostics import diagnose
 from ..objective.recipe import StagePlan, sampler_options
 from ..optim import is_second_order
-from ..optim.moves import flat
 from ..points import Points
 from ..precondition import build_preconditioner
 from ..problem import Problem

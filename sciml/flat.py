@@ -1,4 +1,4 @@
-"""What optimizers share: all parameters as one vector, moves by one, and Gram matrices."""
+"""All parameters as one vector, moves by one, and Gram matrices: what optimizers, balancers and samplers share."""
 
 from __future__ import annotations
 
