@@ -147,7 +147,7 @@ def main(wanted: list[str]) -> int:
         path = HERE / f"{name}.msh"
         write(path, mesh)
         q = quality(mesh)
-        print(f"{name:18s} {len(mesh.X):4d} nodes {len(mesh):5d} cells, angles {q.min_angle:4.1f} to {q.max_angle:5.1f} "
+        print(f"{name:16s} {len(mesh.X):4d} nodes, {len(mesh):4d} cells, {q.min_angle:4.1f} to {q.max_angle:5.1f}° "
               f"{path.stat().st_size / 1024:4.0f} KiB  {time.perf_counter() - began:4.1f} s", flush=True)
     return 0
 

@@ -41,7 +41,8 @@ class Movement:
         low: Lower corner of the box, shape (D,).
         high: Upper corner, shape (D,).
         coefficients: Of φ, shape (n₁, …, n_D): Σ a_k Π cos(π k_i s_i), s = (ξ − low)/(high − low).
-        residual: Standard deviation of m det over its mean at the corners of the grid's cells, where it was not solved for.
+        residual: Standard deviation of m det over its mean, at the corners of the grid's cells: it was solved for at
+            their centres.
         least: Smallest det(I + ∇²φ) at centres and corners.
         steps: Newton steps taken.
     """
