@@ -158,7 +158,7 @@ def test_a_curved_body_of_order_two_has_its_nodes_on_the_surface_and_nearly_its_
     (facets,) = c.chosen(c.surfaces["ball"])
     assert float(((c.X[facets.nodes] - 1).norm(dim=2) - 0.5).abs().max()) < 1e-12
     rim = c.X[(c.X[:, 2] == 1) & (((c.X - 1).norm(dim=1) - 0.5).abs() < 1e-9)]
-    assert len(rim) >= 9                                         # at least four segments of the quarter circle, bent
+    assert len(rim) >= 7                                         # three segments of a quarter circle, with middles
 
 
 def test_an_implicit_body_is_closed_and_has_its_volume():

@@ -18,7 +18,7 @@ relax φ in time; Newton's method here needs 5–15 steps.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from math import pi
@@ -41,8 +41,9 @@ class Movement:
         low: Lower corner of the box, shape (D,).
         high: Upper corner, shape (D,).
         coefficients: Of φ, shape (n₁, …, n_D): Σ a_k Π cos(π k_i s_i), s = (ξ − low)/(high − low).
-        residual: Standard deviation of m det over its mean, on the grid.
-        least: Smallest det(I + ∇²φ) on the grid.
+        residual: Standard deviation of m det over its mean, at the corners of the grid's cells: it was solved for at
+            their centres.
+        least: Smallest det(I + ∇²φ) at centres and corners.
         steps: Newton steps taken.
     """
 
@@ -105,8 +106,8 @@ def equidistribute(monitor: Monitor, bounds: Sequence[tuple[float, float]], cell
         max_steps: Of Newton's method in all. A monitor too steep for a direct start is approached through m^τ.
 
     Returns:
-        The map. Its `residual` says how even the result is, and `least` > 0 that no cell of the grid is inverted: both
-        always hold, the first as far as the steps and the grid allow.
+        The map. Its `residual` says how even the result is: large, take more cells. `least` > 0 says that it does not
+        fold; `move` guarantees that for a mesh, whatever the map.
 
     Raises:
         ProblemError: The monitor is not positive and finite, or there are not two or three bounds.
@@ -128,9 +129,14 @@ def equidistribute(monitor: Monitor, bounds: Sequence[tuple[float, float]], cell
             stride /= 2
     if tau < 1:                                      # as even as it got, rather than nothing
         phi = _newton(grid, monitor, 1.0, phi, tolerance, 5)[0]
-    r, det, _, _ = grid.state(monitor, phi)
-    even = r.exp()
-    return Movement(grid.low, grid.high, phi, float(even.std() / even.mean()), float(det.min()), used)
+    # Judged between the points where r vanishes: there it shows whether the grid resolves the map.
+    made = Movement(grid.low, grid.high, phi)
+    X = torch.cartesian_prod(*[torch.linspace(float(lo), float(hi), n + 1, dtype=torch.float64)
+                               for lo, hi, n in zip(grid.low, grid.high, counts, strict=True)])
+    det = determinant(made.jacobian(X))
+    even = _log(monitor, torch.minimum(torch.maximum(made(X), grid.low), grid.high)).exp() * det
+    least = min(float(det.min()), float(grid.state(monitor, phi)[1].min()))
+    return replace(made, residual=float(even.std() / even.mean()), least=least, steps=used)
 
 
 class _Grid:
