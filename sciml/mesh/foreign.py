@@ -48,7 +48,8 @@ def read_foreign(path: Path, format_: str) -> Raw:
         raise Unreadable(f"its format needs the package {error.name}; pip install {error.name}") from error
     except SystemExit as error:
         text = _sentence(said).partition("Couldn't read file")[0].strip().rstrip(".!")
-        raise Unreadable(text or f"meshio finds no {format_} in it") from error
+        what = "neither gmsh's nor Ansys' format" if format_ == "ansys" else f"no {format_}"
+        raise Unreadable(text or f"meshio finds {what} in it") from error
     except Exception as error:                               # a damaged file makes meshio raise anything
         raise Unreadable(f"meshio stops with {type(error).__name__}: {error}".rstrip(": ")) from error
     text = _sentence(said)
