@@ -7,7 +7,7 @@ import torch
 from torch.func import jvp
 
 from sciml import Box, Dirichlet, Equation, Mesh, Points, Problem, laplacian
-from sciml.mesh.smooth import SmoothDistance, straight_pieces
+from sciml.mesh.smooth import SmoothDistance, between_corners, joined, straight_pieces
 from sciml.mesh.structured import box, quadratic, refined
 from sciml.objective import build_objective, make_recipe
 
@@ -99,6 +99,9 @@ def test_equations_may_use_it_with_derivatives():
 def test_facets_become_straight_pieces(make, count):
     complex_ = make()
     pieces = straight_pieces(complex_.X, complex_.chosen(complex_.boundary))
+    sides = between_corners(pieces)
+    assert len(sides) == 2 * complex_.dim and sum(map(len, sides)) == len(pieces)
+    pieces = joined(pieces) if complex_.dim == 2 else pieces
     assert len(pieces) == count
     X = torch.rand(20, complex_.X.shape[1], dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     assert torch.allclose(SmoothDistance(pieces)(*X.unbind(1)), of_box(X.shape[1])(*X.unbind(1)), rtol=1e-9)
@@ -112,6 +115,24 @@ def test_curved_facets_are_followed():
     pieces = straight_pieces(X, complex_.chosen(complex_.surfaces["y+"]), 8)
     x = torch.linspace(0.05, 0.95, 8, dtype=torch.float64)
     assert (SmoothDistance(pieces)(x, 1 + x * (1 - x)).abs() < 1.1 / 8**2 / 4).all()    # height of the chords
+
+
+def test_a_circle_has_no_corners_and_a_hole_is_a_part_of_its_own():
+    n = 24
+    t = torch.arange(n + 1, dtype=torch.float64) * 2 * pi / n
+    ring = torch.stack([torch.stack([r * t.cos(), r * t.sin()], 1) for r in (1.0, 0.3)])
+    pieces = torch.stack([ring[:, :-1], ring[:, 1:]], 2).reshape(-1, 2, 2)
+    assert [len(p) for p in between_corners(pieces)] == [n, n]
+
+
+def test_a_bubble_is_a_product_at_corners():
+    mesh = Mesh(box([(0, 1), (0, 1)], (3, 3)))
+    B = mesh.region("boundary").bubble
+    r = torch.tensor([1e-2, 1e-3, 1e-4], dtype=torch.float64)
+    ratio = B(dict(x=r, y=r)) / r**2
+    assert torch.allclose(ratio, ratio[-1:], rtol=0.1)                        # like x y
+    middle = B(dict(x=torch.tensor([0.5], dtype=torch.float64), y=torch.tensor([0.5], dtype=torch.float64)))
+    assert 0.05 < float(middle) < 1
 
 
 def test_dirichlet_data_on_a_mesh_are_built_in():

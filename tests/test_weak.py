@@ -9,8 +9,8 @@ from numpy.polynomial.legendre import leggauss
 from skfem.helpers import dot, grad
 
 import sciml
-from sciml import Box, Dirichlet, Energy, Equation, Interval, Mesh, Problem, ProblemError, Weak
-from sciml.elements.functionals import lumped
+from sciml import Box, Dirichlet, Energy, Equation, Initial, Interval, Mesh, Problem, ProblemError, Range, Weak
+from sciml.elements.functionals import Functionals, lumped
 from sciml.elements.space import Space
 from sciml.mesh.structured import box, refined
 from sciml.objective import build_objective, make_recipe
@@ -112,28 +112,81 @@ def test_test_functions_vanish_where_their_unknown_is_prescribed():
 @pytest.mark.parametrize("order", [1, 2])
 def test_a_weak_poisson_problem_is_solved_to_the_accuracy_of_the_field(order):
     exact = lambda x, y: torch.sin(pi * x) * torch.sin(pi * y)
-    problem = Problem(domain=meshed(6), unknowns="u", conditions=[
+    problem = Problem(domain=meshed(12 // order), unknowns="u", conditions=[
         Weak(lambda u, v, x, y: laplace(u, v) - 2 * pi**2 * exact(x, y) * v, order=order, degree=5),
         Dirichlet(u=0.0, on="boundary")], reference=dict(u=exact))
-    solution = sciml.solve(problem, optimizer="gauss-newton", steps=25, seed=0, model=dict(width=12, depth=2))
-    assert solution.relative_l2()["u"] < 1e-4                    # P1 finite elements on this mesh: 5e-2
+    solution = sciml.solve(problem, optimizer="gauss-newton", steps=20, seed=0, model=dict(width=8, depth=2))
+    assert solution.relative_l2()["u"] < 2e-4                    # P1 finite elements on this mesh: 1e-2
 
 
 def test_a_natural_flux_and_a_robin_term_need_no_boundary_condition():
     # −u″ = 2 on (0, 1)², u = 0 at x = 0, u_x + u = g at x = 1 with u = x(3 − x): u_x + u = 1 + 2
-    problem = Problem(domain=meshed(4), unknowns="u", conditions=[
+    problem = Problem(domain=meshed(8), unknowns="u", conditions=[
         Weak(lambda u, v: laplace(u, v) - 2 * v, natural={"x+": lambda u, v: (u - 3) * v}),
         Dirichlet(u=0.0, on="x-")], reference=dict(u=lambda x: x * (3 - x)))
-    solution = sciml.solve(problem, optimizer="gauss-newton", steps=25, seed=0, model=dict(width=8, depth=2))
+    solution = sciml.solve(problem, optimizer="gauss-newton", steps=20, seed=0, model=dict(width=5, depth=2))
     assert solution.relative_l2()["u"] < 1e-3                    # with ∂u/∂n = 0 at x = 1 it would be 0.5
+
+
+def heat(**options):
+    exact = lambda x, y, t: torch.exp(-t) * (torch.sin(x) + y)
+    return Problem(domain=meshed(4) * Interval(t=(0, 1)), unknowns="u", conditions=[
+        Weak(lambda u, v, y, t: u.t * v + laplace(u, v) + torch.exp(-t) * y * v, degree=4, name="heat",
+             natural={"y+": lambda v, t: -torch.exp(-t) * v, "y-": lambda v, t: torch.exp(-t) * v}, **options),
+        Initial(u=lambda x, y: torch.sin(x) + y), Dirichlet(u=exact, on=["x-", "x+"])], reference=dict(u=exact))
+
+
+def test_a_weak_form_holds_at_instants_on_a_mesh_times_time():
+    recipe = make_recipe({}, dict(constraints="soft", model=dict(width=4, depth=1)))
+    objective, _ = build_objective(heat(instants=3), recipe)
+    block, rows = rows_of(objective, "heat")
+    points = objective.points["heat"]
+    tests, N = block.tests, len(block.tests.where.X)
+    assert len(points) == 3 * N and rows.shape == (3 * len(tests.free), 1)
+    t, w = leggauss(3)
+    assert torch.allclose(points.column("t")[::N], torch.from_numpy((t + 1) / 2))
+    # each instant's rows are those of the form with this t, in their share
+    alone = Functionals(tests.space, tests.where, [(None, (0, 0)), (None, (1, 0)), (None, (0, 1)), ("y+", (0, 0)),
+                                                   ("y-", (0, 0))], tests.free)
+    f = objective.values(block, points)
+    for m in range(3):
+        expected = alone(f[m * N:(m + 1) * N]) * (3 * w[m] / 2) ** 0.5
+        assert torch.allclose(rows[m * len(tests.free):(m + 1) * len(tests.free), 0], expected, atol=1e-13)
+
+
+def test_heat_on_a_mesh_is_solved_weakly():
+    solution = sciml.solve(heat(instants=6), optimizer="gauss-newton", steps=15, seed=0, model=dict(width=8, depth=2),
+                           points=300)
+    assert solution.relative_l2()["u"] < 1e-3
+
+
+def test_a_weak_form_over_a_range_of_a_parameter():
+    problem = Problem(domain=meshed(6), unknowns="u", parameters=dict(k=Range(1.0, 3.0)), conditions=[
+        Weak(lambda u, v, k: k * laplace(u, v) - 2 * v, natural={"x+": lambda v: 0 * v}, instants=12),
+        Dirichlet(u=0.0, on="x-")], reference=dict(u=lambda x, k: x * (2 - x) / k))
+    solution = sciml.solve(problem, optimizer="gauss-newton", steps=15, seed=0, model=dict(width=5, depth=2))
+    assert solution.relative_l2()["u"] < 1e-2
+
+
+def test_more_parameters_than_test_functions_are_warned_of(caplog):
+    problem = Problem(domain=meshed(4), unknowns="u", conditions=[Weak(laplace, name="w"), Dirichlet(u=0.0)])
+    sciml.solve(problem, steps=1, optimizer="adam", model=dict(width=8, depth=2))
+    assert "'w' has 9 test functions, and the field has 105 parameters" in caplog.text
+    caplog.clear()
+    sciml.solve(problem, steps=1, optimizer="adam", model="nodal")
+    sciml.solve(problem, steps=1, optimizer="adam", model=dict(width=2, depth=1))
+    assert "test functions" not in caplog.text
 
 
 @pytest.mark.parametrize("make, sentence", [
     (lambda: Weak(3), "needs a function of unknowns and test functions"),
     (lambda: Problem(domain=Box(x=(0, 1), y=(0, 1)), unknowns="u", conditions=[Weak(laplace)]),
-     "need a mesh as the domain; it is no Mesh"),
-    (lambda: Problem(domain=Box(x=(0, 1), t=(0, 1)), unknowns="u", conditions=[Weak(lambda u, v: u.x * v.x)]),
-     "time or ranged parameters"),
+     "need a Mesh of cells as the domain, .* it is a box with none"),
+    (lambda: Problem(domain=Mesh(box([(0, 1)], [3])) * Mesh(box([(0, 1)], [3]), "y"), unknowns="u",
+                     conditions=[Weak(lambda u, v: u.x * v.x)]), "with 2 of them"),
+    (lambda: Problem(domain=meshed() * Interval(t=(0, 1)), unknowns="u", conditions=[Weak(lambda u, v: u * v.t)]),
+     "in t, but test functions depend on space only"),
+    (lambda: Weak(laplace, instants=0), "instants=0 must be a whole number"),
     (lambda: Problem(domain=meshed(), unknowns="u", conditions=[Weak(lambda u, v: u * v * v)]),
      "not linear in the test"),
     (lambda: Problem(domain=meshed(), unknowns="u", conditions=[Weak(lambda u, v: u * v - 1)]),
@@ -156,7 +209,7 @@ def test_a_natural_flux_and_a_robin_term_need_no_boundary_condition():
      "no test function"),
     (lambda: Problem(domain=meshed(), unknowns="u", conditions=[
         Weak(laplace), Dirichlet(u=0.0, on=lambda x: x < 0.1)]), "name the group"),
-    (lambda: Problem(domain=Interval(x=(0, 1)), unknowns="u", conditions=[Weak(lambda u, v: u * v)]), "no Mesh"),
+    (lambda: Problem(domain=Interval(x=(0, 1)), unknowns="u", conditions=[Weak(lambda u, v: u * v)]), "need a Mesh"),
 ])
 def test_what_makes_no_weak_problem_is_refused(make, sentence):
     with pytest.raises(ProblemError, match=sentence):
@@ -199,7 +252,7 @@ def test_an_energy_is_the_integral_of_its_density():
     assert len(objective.residual()) == 0
 
 
-@pytest.mark.parametrize("optimizer, steps, tolerance", [("ssbroyden", 10, 1e-3), ("lbfgs", 10, 3e-2)])
+@pytest.mark.parametrize("optimizer, steps, tolerance", [("ssbroyden", 14, 1e-2), ("lbfgs", 10, 3e-2)])
 def test_the_deep_ritz_method_finds_the_smallest_energy(optimizer, steps, tolerance):
     solution = sciml.solve(ritz(), optimizer=optimizer, steps=steps, seed=0, model=dict(width=8, depth=2))
     assert solution.relative_l2()["u"] < tolerance
@@ -222,9 +275,11 @@ def test_the_automatic_choice_for_an_energy_takes_a_loss():
 
 @pytest.mark.parametrize("make, sentence", [
     (lambda: Energy(1.0), "needs a function of the unknowns"),
-    (lambda: Problem(domain=Box(x=(0, 1)), unknowns="u", conditions=[Energy(lambda u: u.x**2)]), "need a mesh"),
+    (lambda: Problem(domain=Box(x=(0, 1)), unknowns="u", conditions=[Energy(lambda u: u.x**2)]), "need a Mesh"),
     (lambda: Problem(domain=meshed(), unknowns="u", conditions=[Energy(lambda x: x), Equation(lambda u: u)]),
      "contains no unknown"),
+    (lambda: Problem(domain=meshed() * Interval(t=(0, 1)), unknowns="u", conditions=[Energy(lambda u: u.x**2)]),
+     "an energy is one number, of a mesh without t"),
     (lambda: ritz(natural={"outlet": lambda u: u}), "unknown region 'outlet'"),
 ])
 def test_what_makes_no_energy_is_refused(make, sentence):

@@ -68,18 +68,26 @@ class Functionals:
         space: Of test functions.
         where: Quadrature points.
         terms: What each of the K components is multiplied with.
-        free: Numbers of the test functions that count, shape (R,).
+        free: Numbers of the test functions that count, shape (S,).
         unknown: The unknown that the test functions belong to.
+        shares: Where the forms hold at M instants (or values of parameters), one after the other: their shares, shape
+            (M,), of sum M. Then R = M S and N is M times the points of one instant. None: no other coordinates.
     """
 
-    def __init__(self, space: Space, where: Places, terms: Sequence[Term], free: Tensor, unknown: str = ""):
+    def __init__(self, space: Space, where: Places, terms: Sequence[Term], free: Tensor, unknown: str = "",
+                 shares: Tensor | None = None):
         self.space, self.where, self.free, self.unknown = space, where, free, unknown
+        M = 1 if shares is None else len(shares)
+        self.instants = None if shares is None else M
         self.shape = len(free), len(where.X), len(terms)
-        shares = lumped(space)
-        self.scale = (len(free) / (shares[free] * shares.sum())).sqrt()
+        volumes = lumped(space)
+        self.scale = (len(free) / (volumes[free] * volumes.sum())).sqrt()
         position = np.full(space.size, -1)
         position[free.numpy()] = np.arange(len(free))
         self.matrix = self._assemble(where, terms, position)
+        if shares is not None:
+            self.matrix = sparse.kron(sparse.diags(shares.sqrt().numpy()), self.matrix, format="csr")
+        self.shape = M * len(free), M * len(where.X), len(terms)
         self._copies: dict[tuple, tuple[Tensor, Tensor]] = {}
 
     def _assemble(self, where: Places, terms: Sequence[Term], position: np.ndarray) -> sparse.csr_matrix:
@@ -115,13 +123,13 @@ class Functionals:
         """T f, shape (R, …) from (N, K, …); differentiable."""
         T, transposed = self.on(f.device, f.dtype)
         flat = f.reshape(f.shape[0] * f.shape[1], -1)
-        return _Product.apply(flat, T, transposed).reshape(len(self.free), *f.shape[2:])
+        return _Product.apply(flat, T, transposed).reshape(self.shape[0], *f.shape[2:])
 
     def part(self, f: Tensor, start: int) -> Tensor:
         """What the points from `start` on add to the rows, without graph: of f (n, K, …), shape (R, …)."""
         K = self.shape[2]
         T = _csr(self.matrix[:, start * K:(start + len(f)) * K], f.device, f.dtype)
-        return (T @ f.reshape(f.shape[0] * K, -1)).reshape(len(self.free), *f.shape[2:])
+        return (T @ f.reshape(f.shape[0] * K, -1)).reshape(self.shape[0], *f.shape[2:])
 
 
 class Total:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from ..errors import ProblemError
 from ..mesh import Cells, Complex, Facets
 from ..mesh.charts import CellChart
 from ..mesh.geometry import mapped, outward
-from ..mesh.smooth import SmoothDistance, straight_pieces
+from ..mesh.smooth import SmoothDistance, between_corners, joined, plane_of, straight_pieces
 from ..mesh.surface import Surface
 from ..points import Points
 from .patch import Drawn
@@ -92,14 +92,39 @@ class MeshRegion(Region):
 
     def level(self, coords: Mapping):
         """`SmoothDistance` from the facets; positive on both sides away from them."""
-        if len(self.names) == 1:
-            raise ProblemError(f"region {self.label!r} of a mesh on a line has no smooth level function; take Interval")
+        self._demand_plane()
         phi = self._smooth(*(coords[n] for n in self.names))
         return -phi if self.outside else phi
 
+    def bubble(self, coords: Mapping):
+        """Π φ_i / (φ_i + ℓ) over the parts between corners, ℓ the volume of the mesh over its surface.
+
+        φ_i is the distance to the plane of a flat part that cuts the mesh nowhere, else the smooth distance to it.
+        At a corner of two flat parts it is their product times something smooth, as solutions at convex corners are;
+        φ of both together grows like the distance from the corner, and the quotient of the two has no value there.
+        """
+        self._demand_plane()
+        length = self.mesh.measure / self.mesh.region("boundary").measure
+        found: Any = 1.0
+        columns = [coords[n] for n in self.names]
+        for phi in self._parts:
+            level: Any = phi(*columns) if isinstance(phi, SmoothDistance) else \
+                sum((x * float(n) for x, n in zip(columns, phi[0], strict=True)), phi[1])
+            found = found * (level / (level + length))
+        return found
+
+    def _demand_plane(self) -> None:
+        if len(self.names) == 1:
+            raise ProblemError(f"region {self.label!r} of a mesh on a line has no smooth level function; take Interval")
+
     @cached_property
     def _smooth(self) -> SmoothDistance:
-        return SmoothDistance(straight_pieces(self.mesh.complex.X, self.facets))
+        return _distance_to(straight_pieces(self.mesh.complex.X, self.facets))
+
+    @cached_property
+    def _parts(self) -> list[SmoothDistance | tuple[Tensor, float]]:
+        X = self.mesh.complex.X
+        return [plane_of(p, X) or _distance_to(p) for p in between_corners(straight_pieces(X, self.facets))]
 
     def flipped(self) -> Region:
         return MeshRegion(self.mesh, self.facets, self.label, not self.outside)
@@ -137,6 +162,10 @@ class MeshRegion(Region):
 
     def _signed(self, n: Tensor) -> Tensor:
         return -n if self.outside else n
+
+
+def _distance_to(pieces: Tensor) -> SmoothDistance:
+    return SmoothDistance(joined(pieces) if pieces.shape[1] == 2 else pieces)
 
 
 def gauss_degree(blocks: Sequence[Cells | Facets], n: int) -> int | None:

@@ -191,6 +191,9 @@ class ProductRegion(Region):
     def level(self, coords: Mapping):
         return self.piece.level(coords)
 
+    def bubble(self, coords: Mapping):
+        return self.piece.bubble(coords)
+
     def flipped(self) -> Region:
         return ProductRegion(self.piece.flipped(), self.factor, self.first, self.space)
 

@@ -60,6 +60,10 @@ class Region(Patch):
     def flipped(self) -> Region:
         """The same piece from outside: normals reversed, level positive outside the domain."""
 
+    def bubble(self, coords: Mapping):
+        """A function that vanishes on the piece, for data that are built in: `level`, or one with better corners."""
+        return self.level(coords)
+
     def tight(self) -> Region:
         """The same piece with a level that vanishes on it only, not on all of its surface."""
         return self

@@ -13,7 +13,7 @@ near its facet φ is continued through it, so that derivatives on Γ are one-sid
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import pi
+from math import cos, pi, radians
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
-from .complex import Cells, Facets
+from .complex import Cells, Facets, identify
 
 LARGEST = 2**19                         # pairs of points and facets at a time
 
@@ -53,7 +53,7 @@ class SmoothDistance:
 
 
 def straight_pieces(X: Tensor, facets: Sequence[Cells | Facets], cuts: int = 4) -> Tensor:
-    """Facets as segments or triangles, shape (F, D, D); segments on one line are joined.
+    """Facets as segments or triangles, shape (F, D, D).
 
     Args:
         X: Nodes, shape (V, D), D = 2 or 3.
@@ -72,8 +72,7 @@ def straight_pieces(X: Tensor, facets: Sequence[Cells | Facets], cuts: int = 4) 
             xi, triangles = _lattice(f.kind.shape.simplex, n)
             corners = torch.einsum("qa,ead->eqd", f.kind.values(xi.to(X)), X[f.nodes])
             pieces.append(corners[:, triangles].reshape(-1, 3, 3))
-    found = torch.cat(pieces)
-    return _joined(found) if D == 2 else found
+    return torch.cat(pieces)
 
 
 def _lattice(simplex: bool, n: int) -> tuple[Tensor, Tensor]:
@@ -93,7 +92,47 @@ def _lattice(simplex: bool, n: int) -> tuple[Tensor, Tensor]:
     return torch.tensor(xi, dtype=torch.float64), torch.tensor(triangles)
 
 
-def _joined(segments: Tensor) -> Tensor:
+def between_corners(pieces: Tensor, angle: float = 35.0) -> list[Tensor]:
+    """Segments or triangles (F, D, D) in groups that are smooth: cut where neighbours turn by more than an angle.
+
+    Args:
+        pieces: Corners in the order that makes normals point outwards.
+        angle: In degrees; of meshes of curved boundaries, larger than what neighbours turn by.
+    """
+    F, D, _ = pieces.shape
+    size = float((pieces.amax((0, 1)) - pieces.amin((0, 1))).max())
+    ends = torch.unique((pieces.reshape(-1, D) / (1e-9 * size)).round(), dim=0, return_inverse=True)[1].view(F, D)
+    t = pieces[:, 1:] - pieces[:, :1]
+    n = torch.stack([t[:, 0, 1], -t[:, 0, 0]], 1) if D == 2 else torch.linalg.cross(t[:, 0], t[:, 1])
+    n = n / n.norm(dim=1, keepdim=True)
+    rims = torch.cat([identify(ends[:, [j for j in range(D) if j != i]], int(ends.max()) + 1) for i in range(D)])
+    owner = torch.arange(F).repeat(D)
+    order = torch.argsort(rims, stable=True)
+    rims, owner = rims[order], owner[order]
+    same = (rims[1:] == rims[:-1]).nonzero()[:, 0]
+    a, b = owner[same], owner[same + 1]
+    flat = (n[a] * n[b]).sum(1) > cos(radians(angle))
+    graph = sparse.coo_matrix((np.ones(int(flat.sum())), (a[flat].numpy(), b[flat].numpy())), shape=(F, F))
+    count, label = connected_components(graph, directed=False)
+    return [pieces[torch.from_numpy(label == i)] for i in range(count)]
+
+
+def plane_of(pieces: Tensor, X: Tensor) -> tuple[Tensor, float] | None:
+    """Inward unit normal n (D,) and offset c of the plane n·x + c = 0 that pieces (F, D, D) lie on.
+
+    None if they lie on none, or if it cuts what the nodes X (V, D) span.
+    """
+    D = pieces.shape[1]
+    t = pieces[:, 1:] - pieces[:, :1]
+    n = torch.stack([-t[:, 0, 1], t[:, 0, 0]], 1) if D == 2 else -torch.linalg.cross(t[:, 0], t[:, 1])
+    n = n.sum(0) / n.sum(0).norm()
+    c = -float((pieces.reshape(-1, D) @ n).mean())
+    tolerance = 1e-9 * float((X.amax(0) - X.amin(0)).max())
+    flat = float((pieces.reshape(-1, D) @ n + c).abs().max()) <= tolerance
+    return (n, c) if flat and float((X @ n + c).min()) >= -tolerance else None
+
+
+def joined(segments: Tensor) -> Tensor:
     """Segments (F, 2, 2) with those that continue each other on a line made one: φ is the same, and cheaper."""
     size = float((segments.amax((0, 1)) - segments.amin((0, 1))).max())
     ends, number = torch.unique((segments.reshape(-1, 2) / (1e-12 * size)).round(), dim=0, return_inverse=True)

@@ -72,6 +72,9 @@ class Galerkin(Preconditioner):
         if not self.weak:
             raise ProblemError("precondition=galerkin needs a weak form: write Weak(…) on a Mesh, or take lu or ilu "
                                "for equations on a Box")
+        if any(tests.instants is not None for _, tests in self.weak):
+            raise ProblemError("precondition=galerkin is for problems on a Mesh alone; with time or ranged parameters "
+                               "leave it out")
         unknowns = [tests.unknown for _, tests in self.weak]
         if len(set(unknowns)) < len(unknowns):
             raise ProblemError("precondition=galerkin needs one test function per unknown, got several for "

@@ -208,7 +208,7 @@ def _general(problem: Problem, known: Quantity | float, initial: dict[int, objec
     factors: dict[object, Quantity | float] = {}
     for h in dirichlet:
         for region in h.regions:
-            level = problem.region.region(region).level(coordinates)
+            level = problem.region.region(region).bubble(coordinates)
             factors[h.value] = factors.get(h.value, 1.0) * level
     levels, values = list(factors.values()), [_value(problem, g) for g in factors]
     bubble: Quantity | float = 1.0

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from ..calculus import Program, Quantity
 from ..calculus.quantity import is_number, substitute
-from ..elements.functionals import Functionals, Term, Total, places
+from ..elements.functionals import Functionals, Places, Term, Total, places
 from ..elements.space import Space
 from ..errors import ProblemError, unknown_name
-from ..geometry import Domain, Region
+from ..geometry import Domain, Mesh, Product, Region
 from ..mesh.complex import Complex
 from ..points import Points
 from .block import Block
@@ -40,26 +40,30 @@ class Weak(Condition):
             where it vanishes. One unknown needs none: its test function is called v.
         order: Of the test functions, 1 or 2; by test function if it is a dict.
         degree: Of the quadrature on cells and facets; None: twice the order, plus one.
+        instants: On a product of a mesh with time (or with ranged parameters): at how many points of these the form
+            must hold, Gauss's in one such coordinate, Sobol's in several. Test functions depend on space only.
 
     Raises:
         ProblemError: The domain is no mesh, a form is not linear in the test functions, or a name is unknown.
 
     Note:
         Derivatives of the unknown beyond those that the form contains are not asked for, so second-order equations
-        need a field of first derivatives only. The quadrature sees the field at its points only: a field that
-        oscillates between them may satisfy all rows.
+        need a field of first derivatives only. There must be more test functions than the field has parameters, or many
+        fields satisfy all of them; and the quadrature sees the field at its points only.
     """
 
     kind = "weak"
 
     def __init__(self, form: Callable, natural: Mapping[str, Callable] | None = None,
                  tests: str | Mapping[str, str] = "v", order: int | Mapping[str, int] = 1, degree: int | None = None,
-                 name: str | None = None, weight: float = 1.0):
+                 instants: int = 16, name: str | None = None, weight: float = 1.0):
         super().__init__(name, weight)
+        if isinstance(instants, bool) or not isinstance(instants, int) or instants < 1:
+            raise ProblemError(f"Weak: instants={instants!r} must be a whole number, at least 1")
         if not callable(form):
             raise ProblemError(f"Weak needs a function of unknowns and test functions, got {form!r}")
         self.form, self.natural, self.tests, self.order = form, dict(natural or {}), tests, order
-        self.degree = degree
+        self.degree, self.instants = degree, instants
 
     @property
     def label(self):
@@ -67,7 +71,8 @@ class Weak(Condition):
 
     def blocks(self, setting, name):
         where = f"condition {name!r}"
-        complex_ = mesh_of(setting, where)
+        mesh, other = mesh_of(setting, where)
+        complex_, columns = mesh.complex, [setting.domain.names.index(n) for n in mesh.names]
         tests = self._tests(setting, where)
         inner = replace(setting, tests=tuple(tests))
         forms: dict[str | None, object] = {None: _scalar(inner.call(self.form, where), name, where)}
@@ -78,7 +83,7 @@ class Weak(Condition):
         for v, unknown in tests.items():
             order = self.order if isinstance(self.order, int) else self.order.get(v, 1)
             space = Space(complex_, order)
-            terms = _terms(setting, forms, v, list(tests), where)
+            terms = _terms(setting, forms, v, list(tests), columns, where)
             if not terms:
                 raise ProblemError(f"{where}: the test function {v!r} does not occur in the form")
             outputs = {f"{group or 'inside'}.{alpha}": f for (group, alpha), f in terms.items()}
@@ -91,8 +96,9 @@ class Weak(Condition):
             if not len(free):
                 raise ProblemError(f"{where}: no test function {v!r} is left: every node has Dirichlet data; refine "
                                    "the mesh, or take order=2")
-            rows = Functionals(space, at, list(terms), free, unknown)
-            points = Points(at.X, setting.domain.names, at.weights, at.normals)
+            points, shares = spread(setting, mesh, other, at, self.instants)
+            rows = Functionals(space, at, [(group, tuple(alpha[i] for i in columns)) for group, alpha in terms], free,
+                               unknown, shares)
             label = name if len(tests) == 1 else f"{name}.{v}"
             found.append(Block(label, (label,), program, points, combine="test", weight=self.weight, kind=self.kind,
                                tests=rows))
@@ -151,7 +157,11 @@ class Energy(Condition):
 
     def blocks(self, setting, name):
         where = f"condition {name!r}"
-        complex_ = mesh_of(setting, where)
+        mesh, other = mesh_of(setting, where)
+        if other is not None:
+            raise ProblemError(f"{where}: an energy is one number, of a mesh without {', '.join(other.names)}; "
+                               "take Weak")
+        complex_ = mesh.complex
         outputs = {"inside": _scalar(setting.call(self.density, where), name, where)}
         for group, density in self.natural.items():
             _demand_group(complex_, group, where)
@@ -160,7 +170,7 @@ class Energy(Condition):
         if not program.uses("unknown"):
             raise ProblemError(f"{where}: the energy contains no unknown; nothing can lower it")
         at = places(Space(complex_, 1), tuple(self.natural), self.degree)
-        points = Points(at.X, setting.domain.names, at.weights, at.normals)
+        points, _ = spread(setting, mesh, None, at, 1)
         return [Block(name, (name,), program, points, combine="energy", weight=self.weight, kind=self.kind,
                       tests=Total(at, [None, *self.natural]))]
 
@@ -170,18 +180,45 @@ def _demand_group(complex_: Complex, group: str, where: str) -> None:
         raise ProblemError(f"{where}: {unknown_name('region', group, [*complex_.surfaces, 'boundary'])}")
 
 
-def mesh_of(setting: Setting, where: str) -> Complex:
-    """The cells of the problem's domain.
+def mesh_of(setting: Setting, where: str) -> tuple[Mesh, Domain | None]:
+    """The mesh that the problem's domain is, or is a product of, and the product of the other factors.
 
     Raises:
-        ProblemError: It is no mesh of cells, or has time or ranged parameters.
+        ProblemError: There is no mesh of cells in it, or more than one.
     """
-    complex_ = getattr(setting.domain, "complex", None)
-    if not isinstance(complex_, Complex):
-        hint = "it has time or ranged parameters, which weak forms do not take yet" if \
-            len(setting.domain.names) > len(setting.domain.space) or setting.ranged else "it is no Mesh"
-        raise ProblemError(f"{where}: weak forms and energies need a mesh as the domain; {hint}")
-    return complex_
+    factors, stack = [], [setting.domain]
+    while stack:
+        domain = stack.pop()
+        if isinstance(domain, Product):
+            stack += [domain.b, domain.a]
+        else:
+            factors.append(domain)
+    meshes = [f for f in factors if isinstance(f, Mesh) and f.complex.dim == len(f.names)]
+    if len(meshes) != 1:
+        raise ProblemError(f"{where}: weak forms and energies need a Mesh of cells as the domain, or one times time "
+                           f"and parameters; it is a {setting.domain.kind} with "
+                           + ("none" if not meshes else f"{len(meshes)} of them"))
+    other: Domain | None = None
+    for f in factors:
+        if f is not meshes[0]:
+            other = f if other is None else other * f
+    return meshes[0], other
+
+
+def spread(setting: Setting, mesh: Mesh, other: Domain | None, at: Places, instants: int
+           ) -> tuple[Points, Tensor | None]:
+    """Quadrature points of a mesh at all instants, one after the other, and the instants' shares (M,) of sum M."""
+    if other is None:
+        return Points(at.X, mesh.names, at.weights, at.normals).reorder(setting.domain.names), None
+    when = other.quadrature(instants) if len(other.names) == 1 else \
+        other.sample(instants, generator=torch.Generator().manual_seed(0), rule="sobol")
+    assert when.weights is not None
+    M, N = len(when), len(at.X)
+    X = torch.cat([at.X.repeat(M, 1), when.X.repeat_interleave(N, 0)], 1)
+    normals = torch.cat([at.normals.repeat(M, 1), X.new_zeros(M * N, len(other.names))], 1)
+    weights = (when.weights[:, None] * at.weights).reshape(-1)
+    points = Points(X, mesh.names + other.names, weights, normals)
+    return points.reorder(setting.domain.names), when.weights * (M / when.weights.sum())
 
 
 def _scalar(result, name: str, where: str):
@@ -193,12 +230,12 @@ def _scalar(result, name: str, where: str):
     return next(iter(found.values()))
 
 
-def _terms(setting: Setting, forms: Mapping[str | None, object], v: str, tests: list[str], where: str
-           ) -> dict[Term, object]:
-    """What multiplies v and each of its derivatives, by place."""
+def _terms(setting: Setting, forms: Mapping[str | None, object], v: str, tests: list[str], columns: list[int],
+           where: str) -> dict[Term, object]:
+    """What multiplies v and each of its derivatives in space (the columns given), by place."""
     D = len(setting.frame.coordinates)
     none = (0,) * D
-    first = [none, *(tuple(int(i == j) for i in range(D)) for j in range(D))]
+    first = [none, *(tuple(int(i == j) for i in range(D)) for j in columns)]
     found: dict[Term, object] = {}
     for group, form in forms.items():
         leaves = {leaf.key for leaf in leaves_of(form) if leaf.kind == "test"}
@@ -206,6 +243,11 @@ def _terms(setting: Setting, forms: Mapping[str | None, object], v: str, tests: 
         if high:
             raise ProblemError(f"{where}: the form has second derivatives of the test function {high[0][1]!r}; "
                                "integrate by parts until first ones are left")
+        other = [key for key in leaves if key[2] not in first]
+        if other:
+            n = setting.frame.coordinates[other[0][2].index(1)]
+            raise ProblemError(f"{where}: the form has the derivative of the test function {other[0][1]!r} in {n}, but "
+                               "test functions depend on space only; put that derivative on the unknown")
         zero: dict[object, object] = dict.fromkeys(leaves, 0.0)
         rest = substitute(form, zero)
         if not _vanishes(rest):
