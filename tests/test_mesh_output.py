@@ -10,7 +10,9 @@ import torch
 from test_weak import laplace, meshed
 
 import sciml
-from sciml import Dirichlet, Problem, Weak
+from sciml import Dirichlet, Equation, Problem, Weak
+from sciml.elements.diffusion import diffusion
+from sciml.elements.space import Space
 from sciml.errors import ProblemError
 from sciml.mesh import volumes
 from sciml.mesh.structured import box, quadratic, refined
@@ -21,7 +23,7 @@ from sciml.plot.cut import default_cuts
 from sciml.plot.run import read_run
 from sciml.plot.vtu import export_vtu
 from sciml.references.reference import Grid, load, save
-from sciml.solution.truth import resolve
+from sciml.solution.truth import describe, resolve
 
 KINDS = [("triangle", 2), ("quad", 2), ("tetra", 3), ("hexahedron", 3)]
 
@@ -128,3 +130,28 @@ def test_cells_that_number_no_points_are_named(run, tmp_path):
 
 def test_volumes_of_refined_cells_add_up():
     assert torch.isclose(volumes(refined(box([(0, 1)] * 3, [2] * 3))).sum(), torch.tensor(1.0, dtype=torch.float64))
+
+
+def by_elements(**more):
+    mesh = meshed(4)
+    found = diffusion(Space(mesh.complex, 2), source=1.0, dirichlet={"boundary": 0.0})
+    return Problem(domain=mesh, unknowns="u", conditions=[Weak(lambda u, v: laplace(u, v) - v), Dirichlet(u=0.0)],
+                   **{"reference": lambda: found, **more}), found
+
+
+@pytest.mark.parametrize("called", [True, False])
+def test_a_solution_by_finite_elements_is_a_reference(called):
+    problem, found = by_elements()
+    truth = resolve(problem if called else by_elements(reference=found)[0])
+    assert np.allclose(truth.values["u"], found.at(torch.from_numpy(truth.X))["u"], atol=1e-12) and truth.cells
+    assert describe(truth).startswith("finite elements of order 2 on 32 cells (accuracy not stated")
+
+
+def test_references_by_elements_that_do_not_fit_are_refused():
+    _, found = by_elements()
+    with pytest.raises(ProblemError, match="unknown unknown 'u'"):
+        resolve(Problem(domain=meshed(2), unknowns="p", conditions=[Weak(lambda p, v: p * v, tests="v")],
+                        reference=found))
+    with pytest.raises(ProblemError, match="other coordinates than the problem's, x, y, z"):
+        resolve(Problem(domain=meshed(1, "tetra", 3), unknowns="u", conditions=[Equation(lambda u: u)],
+                        reference=found))

@@ -1,7 +1,7 @@
 """A problem's reference, whatever it is given as, on the points where errors are measured.
 
-`reference` may be the name of a file beside `data/`, a dict of formulas by unknown, or a function that computes a
-`sciml.references.Grid`. Here each becomes a `Truth`: points, values by unknown, exact parameters, stated accuracy.
+`reference` may be the name of a file beside `data/`, a dict of formulas by unknown, a solution by finite elements, or
+a function that computes one or a `sciml.references.Grid`. Here each becomes a `Truth`: points, values by unknown, exact parameters, stated accuracy.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from ..calculus import Program
+from ..elements.discrete import Discrete
 from ..errors import ProblemError, unknown_name
 from ..mesh import Complex, volumes
 from ..mesh.structured import refined
@@ -110,9 +111,14 @@ def _resolve(problem: Problem, compute: bool) -> Truth:
         if not compute:
             return replace(_without(problem), how=f"computed by {function_name(reference, 'a function')}; not run here")
         grid = reference()
+        if isinstance(grid, Discrete):
+            return _from_elements(problem, grid)
         if not isinstance(grid, Grid):
-            raise ProblemError(f"reference: the function must return sciml.references.Grid, got {type(grid).__name__}")
+            raise ProblemError("reference: the function must return sciml.references.Grid or a solution by finite "
+                               f"elements, got {type(grid).__name__}")
         return _from_grid(problem, grid, "the reference function")
+    if isinstance(reference, Discrete):
+        return _from_elements(problem, reference)
     raise ProblemError("reference must be a file name, a dict of formulas by unknown, or a function; got "
                        f"{type(reference).__name__}")
 
@@ -144,6 +150,21 @@ def _from_grid(problem: Problem, grid: Grid, name: str) -> Truth:
     axes = {n: np.asarray(grid.coordinates[n]) for n in names}
     values = {u: np.transpose(v, order).reshape(-1) for u, v in grid.unknowns.items()}
     return Truth(grid_points(axes), values, axes, dict(grid.parameters), grid.accuracy, grid.how)
+
+
+def _from_elements(problem: Problem, found: Discrete) -> Truth:
+    """A solution by finite elements at the points where errors are measured: nodes of the problem's mesh."""
+    for name in found.coefficients:
+        if name not in problem.unknowns:
+            raise ProblemError(f"reference: {unknown_name('unknown', name, problem.unknowns)}")
+    truth = _without(problem)
+    if truth.X.shape[1] != next(iter(found.spaces.values())).complex.X.shape[1]:
+        raise ProblemError(f"reference: the elements have other coordinates than the problem's, "
+                           f"{', '.join(problem.coordinates)}")
+    values = {u: v.numpy() for u, v in found.at(torch.as_tensor(truth.X)).items()}
+    space = next(iter(found.spaces.values()))
+    return replace(truth, values=values, accuracy=float("nan"),
+                   how=f"finite elements of order {space.order} on {len(space.complex):,} cells")
 
 
 def grid_points(axes: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -219,5 +240,6 @@ def describe(truth: Truth) -> str:
     """The reference in one line, for reports."""
     if not truth.values and not truth.parameters:
         return truth.how
-    accuracy = "exact" if truth.accuracy == 0 else f"accuracy {truth.accuracy:.1e}"
+    accuracy = "exact" if truth.accuracy == 0 else f"accuracy {truth.accuracy:.1e}" if truth.accuracy > 0 else \
+        "accuracy not stated"
     return f"{truth.how} ({accuracy}, {len(truth.X):,} points)"
