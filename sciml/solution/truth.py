@@ -1,7 +1,8 @@
 """A problem's reference, whatever it is given as, on the points where errors are measured.
 
 `reference` may be the name of a file beside `data/`, a dict of formulas by unknown, a solution by finite elements, or
-a function that computes one or a `sciml.references.Grid`. Here each becomes a `Truth`: points, values by unknown, exact parameters, stated accuracy.
+a function that computes one or a `sciml.references.Grid`. Here each becomes a `Truth`: points, values by unknown, exact
+parameters, stated accuracy.
 """
 
 from __future__ import annotations
