@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from sciml.errors import ProblemError
+from sciml.geometry.mesh import find_mesh
 from sciml.mesh import facet_quadrature, volumes
 from sciml.mesh.blocks import around, glued
-from sciml.mesh.structured import box
+from sciml.mesh.read import read_mesh
+from sciml.mesh.structured import box, quadratic, refined
 from sciml.references import load
 from sciml.references.elements import (
     channel,
@@ -38,6 +40,21 @@ def test_blocks_round_a_disk_fill_the_rectangle_without_it():
     assert float(rule.weights.sum()) == pytest.approx(2 * pi * 0.1, rel=1e-5)
     with pytest.raises(ProblemError, match="not inside of the rectangle"):
         around((0.2, 0.25, 0.3), [(0, 1), (0, 0.5)], 8, 6)
+
+
+def test_a_refined_curved_mesh_fills_the_same_domain_with_the_same_nodes_and_groups():
+    coarse = read_mesh(find_mesh("plate_hole.msh"))
+    fine = refined(coarse)
+    assert len(fine) == 4 * len(coarse) and fine.order == 2
+    # The same parabolas, cut in two: the same volume and lengths but for rounding.
+    assert float(volumes(fine).sum()) == pytest.approx(float(volumes(coarse).sum()), rel=1e-14)
+    gaps = torch.cdist(coarse.X, fine.X, compute_mode="donot_use_mm_for_euclid_dist").min(1).values
+    assert float(gaps.max()) < 1e-14
+    for name, group in coarse.surfaces.items():
+        lengths = [float(facet_quadrature(c, 8, c.surfaces[name]).weights.sum()) for c in (coarse, fine)]
+        assert len(fine.surfaces[name]) == 2 * len(group) and lengths[0] == pytest.approx(lengths[1], rel=1e-9)
+    solid = refined(quadratic(refined(box([(0, 1)] * 3, [1] * 3, "tetra"))))
+    assert bool((volumes(solid) > 0).all()) and float(volumes(solid).sum()) == pytest.approx(1.0, rel=1e-13)
 
 
 def test_glued_parts_share_nodes_and_lose_the_facets_between_them():

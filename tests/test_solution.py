@@ -9,8 +9,9 @@ import torch
 from small import SMALL, command, inverse, write
 
 import sciml
-from sciml import Box, Dirichlet, Equation, Problem, ProblemError
+from sciml import Box, Dirichlet, Equation, Mesh, Problem, ProblemError, laplacian
 from sciml.cli.show import errors_table
+from sciml.geometry.meshing import mesh_of
 from sciml.objective import build_objective, make_recipe
 from sciml.optim import OPTIMIZERS
 from sciml.solution.truth import resolve
@@ -40,6 +41,47 @@ def test_numbers_give_numbers_and_arrays_broadcast(solution):
 def test_wrong_coordinates_are_one_sentence(solution, given, message):
     with pytest.raises(ProblemError, match=message):
         solution(**given)
+
+
+def test_an_expression_is_evaluated_with_its_derivatives(solution):
+    h, x, t = 1e-5, np.array([0.2, 0.6]), 0.3
+    u = lambda x, t: solution(x=x, t=t)["u"]
+    found = solution.evaluate(lambda u, x: dict(slope=u.x, heating=u.t - x * u), x=x, t=t)
+    assert found["slope"] == pytest.approx((u(x + h, t) - u(x - h, t)) / (2 * h), rel=1e-7)
+    assert found["heating"] == pytest.approx((u(x, t + h) - u(x, t - h)) / (2 * h) - x * u(x, t), rel=1e-7)
+    assert np.ndim(solution.evaluate(lambda u: u.xx, x=0.2, t=0.3)) == 0
+    pair = solution.evaluate(lambda u: (u, 2 * u), x=x[:, None], t=[0.1, 0.2, 0.3])
+    assert isinstance(pair, tuple) and pair[1].shape == (2, 3) and (pair[1] == 2 * pair[0]).all()
+    outwards = solution.evaluate(lambda u, normal: u.x * normal[0], on="x-", x=0.0, t=0.3)
+    assert outwards == pytest.approx(-solution.evaluate(lambda u: u.x, x=0.0, t=0.3))
+
+
+def test_the_integral_of_a_flux_over_the_boundary_is_that_of_its_divergence():
+    domain = sciml.Disk((0, 0), 1) - sciml.Box(x=(-0.3, 0.4), y=(-0.2, 0.5)).named("hole")
+    problem = Problem(domain, "u", [Equation(lambda u: laplacian(u) + 1, name="poisson")])
+    for region in (problem, Problem(Mesh(mesh_of(domain, 0.2, order=2)), "u", problem.conditions)):
+        found = sciml.solve(region, steps=1, points=50, model=dict(width=5, depth=2))
+        inside = found.integral(laplacian_of)
+        outside = found.integral(lambda u, normal: u.x * normal[0] + u.y * normal[1], on="boundary")
+        # The curved domain is filled by low-discrepancy points, the mesh by Gauss's rule; parabolas for the circle.
+        assert outside == pytest.approx(inside, rel=2e-2 if region is problem else 1e-3)
+        parts = found.integral(lambda u: dict(one=1.0 + 0 * u, u=u))
+        assert parts["one"] == pytest.approx(np.pi - 0.49, rel=1e-3) and set(parts) == {"one", "u"}
+
+
+def laplacian_of(u):
+    return laplacian(u)
+
+
+@pytest.mark.parametrize(("given", "message"), [
+    (dict(expression=lambda w: w, x=0.3, t=0.1), "argument 'w'"), (dict(expression="u.x", x=0.3, t=0.1), "a function"),
+    (dict(expression=lambda u, normal: normal[0], x=0.3, t=0.1), "boundaries only"),
+    (dict(expression=lambda u: u.x, on="hole", x=0.3, t=0.1), "region 'hole'"),
+    (dict(expression=lambda u: u.x, x=0.3), "'t' is missing"),
+])
+def test_an_expression_that_makes_no_sense_is_one_sentence(solution, given, message):
+    with pytest.raises(ProblemError, match=message):
+        solution.evaluate(**given)
 
 
 def test_initial_and_boundary_data_hold_exactly_where_they_are_built_in(solution):

@@ -129,11 +129,12 @@ def _face_numbers(complex_: Complex) -> tuple[Tensor, list[Tensor]]:
 def refined(complex_: Complex) -> Complex:
     """Every cell cut into 2^d similar ones (tetrahedra by Bey's rule); groups are inherited.
 
-    Source: Bey (1995), doi:10.1007/BF02238487. Only for cells of order 1.
+    Cells of order 2 fill the same curved domain afterwards, node for node.
 
-    Raises:
-        ProblemError: Cells have order 2.
+    Source: Bey (1995), doi:10.1007/BF02238487.
     """
+    if complex_.order > 1:
+        return _refined_curved(complex_)
     fine = quadratic(complex_)
     blocks, parents, start = [], [], 0
     for old, new in zip(complex_.blocks, fine.blocks, strict=True):
@@ -149,6 +150,30 @@ def refined(complex_: Complex) -> Complex:
         mask[numbers] = True
         volumes[name] = mask[parent].nonzero()[:, 0]
     return Complex(fine.X, made.blocks, volumes, _inherited(complex_, fine, made))
+
+
+def _refined_curved(complex_: Complex) -> Complex:
+    """Cells of order 2: those of order 1 are refined, then moved to where their parents' maps take their nodes."""
+    straight = [Cells(lagrange(b.kind.shape, 1), b.nodes[:, :b.kind.corners]) for b in complex_.blocks]
+    made = quadratic(refined(Complex(complex_.X, tuple(straight), complex_.volumes, complex_.surfaces)))
+    X = made.X.clone()
+    for old, new in zip(complex_.blocks, made.blocks, strict=True):
+        kind = lagrange(old.kind.shape, 1)
+        one = quadratic(refined(Complex(kind.nodes, (Cells(kind, torch.arange(kind.size)[None]),))))
+        xi = one.X[one.blocks[0].nodes]                                     # (children, nodes, D)
+        X[new.nodes] = torch.einsum("cka,ead->eckd", old.kind.values(xi.flatten(0, 1)).view(*xi.shape[:2], -1),
+                                    complex_.X[old.nodes]).flatten(0, 1)
+    return without_unused(made.moved(X))
+
+
+def without_unused(complex_: Complex) -> Complex:
+    """The same cells with the nodes that they use, in their order."""
+    used, flat = torch.unique(torch.cat([b.nodes.reshape(-1) for b in complex_.blocks]), return_inverse=True)
+    blocks, at = [], 0
+    for b in complex_.blocks:
+        blocks.append(Cells(b.kind, flat[at:at + b.nodes.numel()].view_as(b.nodes)))
+        at += b.nodes.numel()
+    return Complex(complex_.X[used], tuple(blocks), complex_.volumes, complex_.surfaces)
 
 
 def _inherited(coarse: Complex, fine: Complex, made: Complex) -> dict[str, Tensor]:

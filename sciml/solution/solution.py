@@ -7,19 +7,20 @@ solution too: its `status` says why, and its field is the last good one.
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ..errors import ProblemError, unknown_name
+from ..errors import ProblemError
 from ..metrics import errors, mean_absolute, null_score, overall
 from ..objective import Objective, build_objective, place_points
 from ..points import Points
 from ..problem import Problem
+from .expression import Expression, points_of
 from .load import load_run
 from .run import RunFolder
 from .truth import Truth, describe, resolve
@@ -117,26 +118,58 @@ class Solution:
         Raises:
             ProblemError: A coordinate is missing or does not exist.
         """
-        names = self.problem.coordinates
-        for n in coordinates:
-            if n not in names:
-                raise ProblemError(unknown_name("coordinate", n, names))
-        missing = [n for n in names if n not in coordinates]
-        if missing:
-            raise ProblemError(f"the coordinate {missing[0]!r} is missing; give all of {', '.join(names)}")
-        try:
-            arrays = [c.detach().cpu().numpy() if isinstance(c, Tensor) else np.asarray(c, dtype=float)
-                      for c in (coordinates[n] for n in names)]
-        except (TypeError, ValueError) as error:
-            raise ProblemError(f"coordinates must be numbers or arrays of numbers ({error})") from error
-        try:
-            arrays = list(np.broadcast_arrays(*arrays))
-        except ValueError as error:
-            shapes = ", ".join(f"{n} {np.shape(a)}" for n, a in zip(names, arrays, strict=True))
-            raise ProblemError(f"coordinates do not broadcast: {shapes}") from error
-        values = self.predict(np.stack([a.reshape(-1) for a in arrays], axis=1))
-        shape = arrays[0].shape
+        X, shape = points_of(self.problem.coordinates, coordinates)
+        values = self.predict(X)
         return {u: v.reshape(shape) if shape else v[0] for u, v in values.items()}
+
+    def evaluate(self, expression: Callable, on: str | None = None, **coordinates):
+        """Any expression of unknowns, their derivatives, coordinates and parameters at points: stress, flux, vorticity.
+
+            solution.evaluate(lambda u, v: v.x - u.y, x=0.5, y=[0.1, 0.2])
+
+        Args:
+            expression: Written as in an `Equation`: one expression, or several as a dict or a tuple.
+            on: A region that the points lie on; then the function may ask for its outward `normal`.
+            coordinates: One number or array per coordinate (and ranged parameter); arrays broadcast.
+
+        Returns:
+            An array of the broadcast shape (numbers for numbers), or a dict or a tuple of them.
+
+        Raises:
+            ProblemError: A name or region does not exist, or the field has no such derivatives.
+        """
+        X, shape = points_of(self.problem.coordinates, coordinates)
+        found = Expression(self.objective, expression, normal=on is not None)
+        points = Points(torch.as_tensor(X), self.problem.coordinates)
+        if on is not None:
+            points = replace(points, normals=self.problem.region.region(on).normal(points.X))
+        values = found(points).cpu().numpy()
+        return found.shaped([v.reshape(shape) if shape else v[0] for v in values.T])
+
+    def integral(self, expression: Callable, on: str | None = None, points: int = 20000):
+        """∫ of an expression over the domain, or over a region of its boundary: drag, flux, energy.
+
+            solution.integral(lambda u, normal: u.x * normal[0] + u.y * normal[1], on="hole")
+
+        Gauss's rule on the cells or facets of a mesh, quadrature or low-discrepancy points elsewhere; over all times
+        and ranged parameters, if there are any.
+
+        Args:
+            expression: As in `evaluate`.
+            on: Name of a region of the boundary; None: the domain.
+            points: At most so many quadrature points, about.
+
+        Returns:
+            A number, or a dict or a tuple of them.
+
+        Raises:
+            ProblemError: A name or region does not exist, or the field has no such derivatives.
+        """
+        region = self.problem.region if on is None else self.problem.region.region(on)
+        found = Expression(self.objective, expression, normal=on is not None)
+        rule = region.quadrature(points)
+        assert rule.weights is not None
+        return found.shaped((rule.weights @ found(rule).to(rule.weights)).tolist())
 
     @torch.no_grad()
     def predict(self, X: np.ndarray) -> dict[str, np.ndarray]:
