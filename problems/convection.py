@@ -13,6 +13,7 @@ import torch
 from sciml import Box, Equation, Initial, Periodic, Problem
 
 beta = 30.0
+weight = 1.0                     # of initial and periodic values where they are in the loss
 
 
 def convection(u):
@@ -24,8 +25,8 @@ problem = Problem(
     unknowns="u",
     conditions=[
         Equation(convection),
-        Initial(u=lambda x: torch.sin(x)),
-        Periodic(on="x"),
+        Initial(u=lambda x: torch.sin(x), weight=weight),
+        Periodic(on="x", weight=weight),
     ],
     reference=dict(u=lambda x, t: torch.sin(x - beta * t)),
     defaults=dict(model=dict(width=64, depth=1, activation="sin", init="random-features", spread=8.0),
