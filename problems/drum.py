@@ -5,7 +5,7 @@
 The function that multiplies the network vanishes on the rim with the power that u has there: r^(2/3) sin(2θ/3) at the
 two re-entrant corners; walls that meet at 135° are joined such that it grows like r. λ starts 10 % off.
 
-Reference: quadratic elements on the mesh, cut twice; λ₁ = 10.1517 = 4 · 2.53794 (Driscoll 1997, whose legs are 2).
+Reference: quadratic elements on the mesh, cut twice; λ₁ = 10.1518 = 4 · 2.53794 (Driscoll 1997, whose legs are 2).
 """
 import torch
 
@@ -17,7 +17,7 @@ def tone(u1, v, lambda1):
 
 
 def corner(a, b):
-    """Im z^(2/3) of z = (a + i b) e^(−iπ/4), which vanishes where a = 0 < −b and where b = 0 < a."""
+    """r^(2/3) sin(2θ/3), which vanishes where b = 0 < a and where a = 0 > b."""
     r = (a * a + b * b) ** (1 / 3)
     return r * torch.cos(2 / 3 * torch.atan2(a + b, b - a))
 
@@ -29,7 +29,7 @@ def joined(a, b):
 def distance(x, y):
     slope, far = y - x + 1, x - 1.5
     lower = slope - far + torch.sqrt(slope**2 + far**2)          # the wall y = x − 1, for x > 1.5 only
-    inner, outer = corner(x - 1, y - 1), corner(x - 2, y - 2)
+    inner, outer = corner(x - 1, y - 1), corner(x - 2, 2 - y)
     return joined(inner, lower) * outer * y * joined(x, x + 1 - y)
 
 
@@ -39,7 +39,7 @@ problem = Problem(
     parameters=dict(lambda1=Unknown(9.0)),
     conditions=[
         Weak(tone, degree=4),
-        Normalized(u1=1.0, weight=100.0),
+        Normalized(u1=1.0, weight=100.0, points=8000),
         Dirichlet(u1=0.0, on="rim", distance=distance),
     ],
     reference="drum.h5",
