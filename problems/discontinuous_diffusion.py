@@ -3,8 +3,8 @@
     ∇·(k ∇u) = 0   on (0, 1)²;   k = 100 in the disk of radius ¼ round (½, ½), else 1;
     u = 1 at x = 0, u = 0 at x = 1, ∂u/∂n = 0 at y = 0 and y = 1
 
-`inclusion`, a group of cells of the mesh, is 1 there and 0 elsewhere. In the weak form the flux is continuous without being
-stated; u has a kink, which the network can follow because the distance to the interface enters it beside x and y.
+`inclusion`, a group of cells of the mesh, is 1 there and 0 elsewhere. In the weak form the flux is continuous without
+being stated; u has a kink, which the network can follow because the distance to the interface enters it beside x and y.
 
 Reference: quadratic elements on the curved mesh, refined.
 """

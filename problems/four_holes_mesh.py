@@ -2,15 +2,15 @@
 
     Δu = 0   on (−½, ½)² minus disks of radius 0.1 about (±0.3, ±0.3);   u = 1 on the square, u = 0 on the circles
 
-Each hole's distance, on a logarithmic scale as a source's field, enters the network beside x and y. The same problem as `poisson_holes`, but ∫ ∇u·∇v = 0 for all test functions v of the mesh. Boundary values are built in
-by smooth distances to the named curves.
+The same problem as `poisson_holes`, but ∫ ∇u·∇v = 0 for all test functions v of the mesh. Boundary values are built in
+by smooth distances to the named curves; each hole's distance on a logarithmic scale, a source's field, enters the
+network beside x and y.
 
 Reference: harmonic polynomials and multipoles, accurate to 3e-13.
 """
 import torch
 
 from sciml import Dirichlet, Mesh, Problem, Weak
-
 
 centres = [(x, y) for x in (-0.3, 0.3) for y in (-0.3, 0.3)]
 

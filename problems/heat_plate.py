@@ -3,8 +3,8 @@
     Δu = 0   on (−8, 8) × (−12, 12) minus 11 disks of radius 1 and 6 of radius 0.4;
     ∂u/∂n = 5 − u on large holes, 1 − u on small ones, 0.1 − u outside
 
-All conditions are natural ones of the weak form. The logarithmic distance to each hole, a source's field, enters the network
-beside x and y.
+All conditions are natural ones of the weak form. The logarithmic distance to each hole, a source's field, enters the
+network beside x and y.
 
 Reference: quadratic elements on the curved mesh, accurate to 2e-5.
 """

@@ -3,8 +3,8 @@
     −Δu = 1   on (−1, 1)² without [0, 1) × (−1, 0];   u = 0 on the walls;   u ~ r^(2/3) sin(2θ/3) at the corner
 
 The equation is written weakly, ∫ ∇u·∇v = ∫ v for all hat functions v of the mesh. The singular function times
-(1 − x²)(1 − y²) is the distance to the walls that multiplies the network, and the conformal map z^(2/3), which straightens
-the corner, enters it beside x and y.
+(1 − x²)(1 − y²) is the distance to the walls that multiplies the network, and the conformal map z^(2/3), which
+straightens the corner, enters it beside x and y.
 
 Reference: biquadratic elements graded to the corner, accurate to 2e-5.
 """

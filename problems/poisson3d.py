@@ -2,7 +2,8 @@
 
     −Δu = f   on (0, 1)³ minus a ball of radius 0.3;   u = 0 on the cube,   ∂u/∂n + u = g in the cavity
 
-In the weak form Robin's condition is an integral over the cavity's facets, with their normals; f and g are such that u is known.
+In the weak form Robin's condition is an integral over the cavity's facets, with their normals; f and g are such that u
+is known.
 
 Reference: formula, u = sin(πx) sin(πy) sin(πz).
 """

@@ -9,7 +9,13 @@ from ..errors import ProblemError, look_up
 from .cavity import cavity
 from .cole_hopf import burgers, burgers_nu
 from .elements import (
-    cylinder_flow, drum, heat_plate, lshape, poisson_holes_elements, poisson_l_shape, two_materials,
+    cylinder_flow,
+    drum,
+    heat_plate,
+    lshape,
+    poisson_holes_elements,
+    poisson_l_shape,
+    two_materials,
 )
 from .elliptic import poisson_boltzmann
 from .evolution import allen_cahn, gray_scott, kdv, kuramoto_sivashinsky
