@@ -136,14 +136,14 @@ def test_what_is_kept_of_a_lift_belongs_to_its_points():
     field = objective_of(problem)[0].field
     fresh = lambda X: objective_of(problem)[0].field(X)               # the same network, nothing kept
     X = points_of(problem).X
-    assert torch.equal(field(X), field(X)) and len(field._kept) == 1
+    assert torch.equal(field(X), field(X)) and len(field._known._kept) == 1
     assert torch.equal(field(X[:7]), fresh(X[:7])) and torch.equal(field(X[7:]), fresh(X[7:]))
     X[:, 0] *= 0.5                                                    # the same memory, other points
     assert torch.equal(field(X), fresh(X))
     for _ in range(100):                                              # memory that may be given again to other points
         X = torch.rand(20, 2, dtype=torch.float64)
         assert torch.equal(field(X), fresh(X)) if _ % 20 == 0 else field(X).isfinite().all()
-    assert len(field._kept) <= 64
+    assert len(field._known._kept) <= 64
     with torch.inference_mode():
         field(X)
     field(X).sum().backward()                                         # inference leaves nothing behind that cannot

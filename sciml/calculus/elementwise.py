@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +60,35 @@ def evaluate(function, args: Sequence, options: Mapping, like: Tensor):
         args = [torch.full((), a, dtype=like.dtype, device=like.device) if isinstance(a, (int, float)) else a
                 for a in args]
     return function(*args, **options)
+
+
+class Indicator:
+    """1 in some part of space and 0 elsewhere, as a function of D columns; it has no derivative.
+
+    Values are kept for the next pass over the same points.
+
+    Args:
+        name: Of the part.
+        inside: Mask (N,) of points (N, D).
+    """
+
+    def __init__(self, name: str, inside: Callable[[Tensor], Tensor]):
+        self.__name__, self.inside = name, inside
+        self._kept: dict[tuple, tuple[tuple[Tensor, ...], Tensor]] = {}
+
+    def __call__(self, *columns: Tensor) -> Tensor:
+        key = tuple((c.data_ptr(), c._version, c.shape, c.stride(), c.dtype, c.device) for c in columns)
+        if key not in self._kept:
+            if len(self._kept) == 64:
+                del self._kept[next(iter(self._kept))]
+            X = torch.stack([c.detach() for c in columns], -1)
+            self._kept[key] = columns, self.inside(X).to(X.dtype)    # who keeps points keeps their memory for itself
+        return self._kept[key][1]
+
+    def refusal(self) -> str:
+        """Why it is not differentiated."""
+        return (f"{self.__name__!r}, 1 in that part of the mesh and 0 elsewhere, jumps and has no derivative; write "
+                f"Weak(…), where it stays as it is, or one Equation for each part, on={self.__name__!r}")
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ProblemError, unknown_name
-from .elementwise import REFLECTED, ForwardMode, canonical, differentiable
+from .elementwise import REFLECTED, ForwardMode, Indicator, canonical, differentiable
 
 
 class UnknownAttribute(ProblemError, AttributeError):
@@ -196,6 +196,8 @@ class Apply(Quantity):
         self.function, self.args, self.kwargs = function, args, kwargs
 
     def _differentiate(self, coordinate):
+        if isinstance(self.function, Indicator):
+            raise ProblemError(self.function.refusal())
         if self.function in _CONSTANT:
             return 0.0
         from .rules import RULES  # they are written in quantities themselves; needed while a problem is built

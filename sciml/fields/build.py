@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Generator
 
-from ..calculus import ACTIVATIONS
+from ..calculus import ACTIVATIONS, Frame
 from ..errors import ProblemError, check_types, look_up, unknown_name
 from .field import Field
+from .known import Features
 from .layers import Embedding, FourierFeatures, random_features
 from .networks import MLP, NETWORKS
 from .nodal import Nodal
@@ -81,7 +82,8 @@ class FieldOptions:
 
 def build_network(name: str, bounds, outputs: int, options: FieldOptions, generator: Generator,
                   dtype: torch.dtype = torch.float64, periods: Mapping[int, float] | None = None,
-                  breaks: Mapping[int, Sequence[float]] | None = None) -> Field:
+                  breaks: Mapping[int, Sequence[float]] | None = None,
+                  features: tuple[Frame, Sequence] | None = None) -> Field:
     """A network of a named architecture with its input embedding.
 
     Args:
@@ -90,15 +92,22 @@ def build_network(name: str, bounds, outputs: int, options: FieldOptions, genera
         outputs: C.
         periods: Period by column of periodic coordinates.
         breaks: Positions by column of coordinates where the field may have kinks and jumps.
+        features: Known functions that enter beside the coordinates, and the coordinates that they are written in.
     """
     architecture = look_up("model", name, NETWORKS)
     coordinates = Embedding(bounds, dict(periods or {}), options.harmonics, dtype)
     embedding: torch.nn.Module = coordinates
     inputs = coordinates.outputs
+    if features is not None and features[1]:
+        if name == "fourier":
+            raise ProblemError("model=fourier is a series in the coordinates and takes no features of a problem; use "
+                               "model=mlp")
+        embedding = Features(coordinates, *features)
+        inputs = embedding.outputs
     if options.fourier:
-        features = FourierFeatures(inputs, options.fourier, options.sigma, generator, dtype)
-        embedding = torch.nn.Sequential(coordinates, features)
-        inputs = features.outputs
+        waves = FourierFeatures(inputs, options.fourier, options.sigma, generator, dtype)
+        embedding = torch.nn.Sequential(embedding, waves)
+        inputs = waves.outputs
     pieces = prod(len(places) + 1 for places in (breaks or {}).values())
     shape = Shape(inputs, outputs * pieces, options.width, options.depth, options.activation, options.adaptive,
                   options.factorized, generator, dtype)

@@ -108,6 +108,14 @@ class Domain(Patch):
         """
         raise ProblemError(unknown_name("part", name, self.parts))
 
+    def in_part(self, name: str, X: Tensor) -> Tensor:
+        """Mask (N,) of points in a sub-domain; one on the surface between two is in one of them only, where possible.
+
+        Raises:
+            ProblemError: As `part`.
+        """
+        return self.part(name).contains(X)
+
     def translation(self, a: str, b: str) -> tuple[str, float]:
         """The coordinate along which face `a` is moved to become face `b`, and how far, for periodic conditions.
 

@@ -30,7 +30,8 @@ class Mesh(Domain):
     """What the cells of a mesh fill, or what a closed surface of triangles encloses.
 
     Named groups of facets are the pieces of the boundary, and "boundary" is all of it; groups of cells are sub-domains
-    (`part`), in which an equation may be asked to hold: ``Equation(…, on="steel")``.
+    (`part`), in which an equation may be asked to hold, ``Equation(…, on="steel")``, and whose name is 1 there and 0
+    elsewhere in equations: ``k = 1 + 99 * steel``.
 
     Args:
         source: Path of a mesh file (gmsh, VTU, VTK, XDMF, Abaqus, STL, …), looked for as it stands, in `data` and
@@ -114,6 +115,13 @@ class Mesh(Domain):
             piece = Mesh(restricted(self.complex, self.complex.volumes[name]), self.names, name)
             self._parts[name] = piece.with_space(self.space)
         return self._parts[name]
+
+    def in_part(self, name: str, X: Tensor) -> Tensor:
+        """Whether points are in cells of a group; a point between two cells is in that of lower number."""
+        look_up("part", name, {p: p for p in self.parts})
+        member = torch.zeros(len(self.complex) + 1, dtype=torch.bool)    # the last one: outside of the mesh
+        member[self.complex.volumes[name]] = True
+        return member.to(X.device)[self.locator.find(X).cell]
 
     @cached_property
     def locator(self) -> Locator:

@@ -98,6 +98,11 @@ class Product(Domain):
             return Product(self.a.part(name), self.b, self.space)
         return Product(self.a, self.b.part(name), self.space)
 
+    def in_part(self, name: str, X: Tensor) -> Tensor:
+        look_up("part", name, {p: p for p in self.parts})
+        factor = self.a if name in self.a.parts else self.b
+        return factor.in_part(name, X[:, [self.names.index(n) for n in factor.names]])
+
     def quadrature(self, n: int, *, dtype=torch.float64, device="cpu") -> Points:
         """Every point of A's rule with every point of B's; a Gauss rule if both are."""
         A, B = _rules(self.a, self.b, n, dtype, device)

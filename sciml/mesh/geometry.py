@@ -138,3 +138,13 @@ def volumes(complex_: Complex) -> Tensor:
             xi, w = block.kind.shape.rule(1)
         found.append((mapped(complex_.X, block, xi).measure * w).sum(1))
     return torch.cat(found)
+
+
+def node_shares(complex_: Complex) -> Tensor:
+    """Share of the volume that each node stands for, shape (V,): that of each cell in equal parts."""
+    found = complex_.X.new_zeros(len(complex_.X))
+    volume = volumes(complex_).abs()
+    for block, start in zip(complex_.blocks, complex_.starts, strict=True):
+        shares = volume[start:start + len(block), None] / block.nodes.shape[1]
+        found.index_add_(0, block.nodes.reshape(-1), shares.expand(block.nodes.shape).reshape(-1))
+    return found

@@ -29,7 +29,8 @@ def build_field(problem: Problem, recipe: Recipe, ansatz: Ansatz) -> nn.Module:
     periods = {problem.coordinates.index(c): p for c, p in ansatz.periods.items()}
     breaks = {problem.coordinates.index(c): places for c, places in problem.setting.breaks.items()}
     network = build_network(recipe.model, problem.region.bounds, len(problem.unknowns), recipe.field_options(),
-                            torch.Generator().manual_seed(recipe.seed), dtype, periods, breaks)
+                            torch.Generator().manual_seed(recipe.seed), dtype, periods, breaks,
+                            (problem.setting.frame, problem.extra))
     precondition_parameters(network, problem, recipe.model, recipe.field_options(), ansatz)
     return wrapped(network, problem, ansatz)
 

@@ -72,6 +72,7 @@ class HardData:
         order: Time derivative order (initial conditions); highest matched derivative (periodic); else 0.
         value: Number or function of the coordinates.
         kind: "initial", "dirichlet" or "periodic".
+        distance: A function that vanishes on the faces, where the problem gives one; else None.
     """
 
     unknown: str
@@ -79,3 +80,4 @@ class HardData:
     order: int
     value: object
     kind: str
+    distance: object = None

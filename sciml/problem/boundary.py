@@ -20,15 +20,20 @@ class Dirichlet(Condition):
 
     Args:
         on: Face names (default: the whole boundary), a region, or a predicate.
+        distance: A function of the coordinates that vanishes on these faces and nowhere else, which multiplies the
+            network where the data are built in; by default the domain's own. Give one where that has another shape
+            than the solution, as r is at a re-entrant corner where u grows like r^(2/3). Not for boxes.
         values: g by unknown: a number or a function of coordinates and parameters.
     """
 
     kind = "dirichlet"
 
-    def __init__(self, on="boundary", name: str | None = None, weight: float = 1.0, points: int | None = None,
-                 **values):
+    def __init__(self, on="boundary", distance: Callable | None = None, name: str | None = None, weight: float = 1.0,
+                 points: int | None = None, **values):
         super().__init__(name, weight, points)
-        self.on, self.values = on, values
+        if distance is not None and not callable(distance):
+            raise ProblemError(f"dirichlet: distance={distance!r} must be a function of the coordinates")
+        self.on, self.distance, self.values = on, distance, values
 
     def blocks(self, setting, name):
         where = f"condition {name!r}"
@@ -40,7 +45,7 @@ class Dirichlet(Condition):
             outputs[component(name, unknown, self.values)] = setting.frame.leaf("unknown", unknown) - g
             prescribed[unknown, 0] = g
         faces = tuple(r for r in faces_of(self.on) if isinstance(r, str))
-        hard = tuple(HardData(u, faces, 0, v, "dirichlet") for u, v in self.values.items()) \
+        hard = tuple(HardData(u, faces, 0, v, "dirichlet", self.distance) for u, v in self.values.items()) \
             if len(faces) == len(faces_of(self.on)) else ()
         return [self._block(name, outputs, region, hard=hard, prescribed=prescribed)]
 

@@ -131,6 +131,8 @@ def _one(problem: Problem, unknown: str, own: list[HardData], periods) -> tuple[
     if initial and sorted(initial) != list(range(len(initial))):
         raise ProblemError(f"time derivatives {sorted(initial)} are given initially, but not all lower ones")
     if isinstance(problem.domain, Box):
+        if any(h.distance is not None for h in own):
+            raise ProblemError("distance= is for other domains than a Box, whose data are built in face by face")
         faces = _box_faces(problem, own, periods)
         lift, bubble = _box(problem, problem.known[unknown], initial, faces)
     else:
@@ -207,8 +209,9 @@ def _general(problem: Problem, known: Quantity | float, initial: dict[int, objec
     # Regions with the same data share a factor: their φ all vanish where they meet, and the blend would be 0/0 there.
     factors: dict[object, Quantity | float] = {}
     for h in dirichlet:
-        for region in h.regions:
-            level = problem.region.region(region).bubble(coordinates)
+        levels = [problem.region.region(region).bubble(coordinates) for region in h.regions] if h.distance is None \
+            else [_own_distance(problem, h)]
+        for level in levels:
             factors[h.value] = factors.get(h.value, 1.0) * level
     levels, values = list(factors.values()), [_value(problem, g) for g in factors]
     bubble: Quantity | float = 1.0
@@ -250,6 +253,18 @@ def _general(problem: Problem, known: Quantity | float, initial: dict[int, objec
             correction = correction + factor * (_value(problem, value) - there)
         lift = lift + correction
     return lift, bubble
+
+
+def _own_distance(problem: Problem, h: HardData) -> Quantity:
+    """The function that a condition gives as its distance, which must vanish on its faces."""
+    distance = _value(problem, h.distance, "distance")
+    for region in h.regions:
+        points = problem.region.region(region).sample(256, generator=torch.Generator().manual_seed(2))
+        largest = float(_evaluate({"distance": distance}, points)[0].abs().max())
+        if not largest < 1e-6 * problem.domain.size:
+            raise ProblemError(f"distance= of {h.unknown!r} is up to {largest:.2g} on region {region!r}, where it must "
+                               "vanish")
+    return distance
 
 
 def _vanishes(problem: Problem, gap, region: str, N: int = 256) -> bool:

@@ -1,12 +1,13 @@
-"""Lifts: known parts of the unknowns, u = lift + trained part, checked when a problem is built.
+"""Lifts and features: what is known of the unknowns beforehand, checked when a problem is built.
 
 A network follows smooth functions. What it cannot follow but mathematics knows (the flow at a singular corner, a
-boundary layer, a fast wave) is written into the problem, and training finds the rest.
+boundary layer, a fast wave) is written into the problem: u = lift + trained part, or N_θ(x, features(x)), and training
+finds the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 
@@ -46,6 +47,33 @@ def known_part(setting: Setting, lift: Mapping[str, object] | Callable) -> dict[
     return known
 
 
+def extra_inputs(setting: Setting, features: Sequence[Callable]) -> tuple[Quantity, ...]:
+    """Features as expressions of the coordinates.
+
+    Raises:
+        ProblemError: One is no function of the coordinates.
+    """
+    found = []
+    for i, function in enumerate(features, 1):
+        where = f"feature {i}"
+        value = setting.datum(function, where)
+        if not isinstance(value, Quantity):
+            raise ProblemError(f"{where}: {value!r} is the same everywhere; give functions of the coordinates")
+        for kind, other, _ in Program({where: value}).leaves:
+            if kind != "coordinate":
+                raise ProblemError(f"{where}: it depends on the {'unknown ' * (kind == 'parameter')}{kind} {other!r}; "
+                                   "features are functions of coordinates and of parameters with values")
+        found.append(value)
+    return tuple(found)
+
+
+def check_extra(setting: Setting, extra: Sequence[Quantity], wanted: Mapping) -> None:
+    """`check_known` for features, of which all derivatives are needed that conditions ask of any unknown."""
+    alphas = {alpha for found in wanted.values() for alpha in found}
+    for i, part in enumerate(extra, 1):
+        _demand_finite(setting, part, alphas, f"feature {i}", f"feature {i}", "a feature")
+
+
 def check_known(setting: Setting, known: Mapping[str, Quantity | float], wanted: Mapping, N: int = 64) -> None:
     """Raises unless all derivatives of the lift that conditions ask for are one finite number per inner point.
 
@@ -54,27 +82,29 @@ def check_known(setting: Setting, known: Mapping[str, Quantity | float], wanted:
         known: Lift by unknown.
         wanted: Multi-indices by unknown.
     """
+    for unknown, part in known.items():
+        if not is_number(part, 0):
+            _demand_finite(setting, part, wanted.get(unknown, ()), f"lift of {unknown!r}", unknown, "a lift", N)
+
+
+def _demand_finite(setting: Setting, part: Quantity | float, wanted: Iterable, where: str, name: str, what: str,
+                   N: int = 64) -> None:
     points = setting.domain.sample(N, generator=torch.Generator().manual_seed(0))
     names = setting.frame.coordinates
-    for unknown, part in known.items():
-        if is_number(part, 0):
-            continue
-        where = f"lift of {unknown!r}"
-        for alpha in sorted({(0,) * len(names), *wanted.get(unknown, ())}, key=sum):
-            program = Program({unknown: d(part, *[n for n, a in zip(names, alpha, strict=True) for _ in range(a)])})
-            columns = {key: points.column(key[1]) for key in program.leaves}
-            try:
-                (values,) = program(columns, points.X[:, 0])
-                (few,) = program({key: column[:2] for key, column in columns.items()}, points.X[:2, 0])
-            except (RuntimeError, TypeError, ValueError) as error:
-                raise ProblemError(f"{where}: it fails on {N} points ({error})") from error
-            if tuple(values.shape) != (N,) or not torch.allclose(values[:2], few, equal_nan=True):
-                raise ProblemError(f"{where}: it has shape {tuple(values.shape)} or mixes points, expected one number "
-                                   f"per point, ({N},)")
-            bad = ~torch.isfinite(values)
-            if bool(bad.any()):
-                i = int(bad.int().argmax())
-                at = ", ".join(f"{n}={v:.3g}" for n, v in zip(names, points.X[i].tolist(), strict=True))
-                what = unknown + derivative_suffix(alpha, names)
-                raise ProblemError(f"{where}: {what} is {float(values[i])} at {at}, inside the domain; a lift "
-                                   "may be singular on the boundary only")
+    for alpha in sorted({(0,) * len(names), *wanted}, key=sum):
+        program = Program({name: d(part, *[n for n, a in zip(names, alpha, strict=True) for _ in range(a)])})
+        columns = {key: points.column(key[1]) for key in program.leaves}
+        try:
+            (values,) = program(columns, points.X[:, 0])
+            (few,) = program({key: column[:2] for key, column in columns.items()}, points.X[:2, 0])
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise ProblemError(f"{where}: it fails on {N} points ({error})") from error
+        if tuple(values.shape) != (N,) or not torch.allclose(values[:2], few, equal_nan=True):
+            raise ProblemError(f"{where}: it has shape {tuple(values.shape)} or mixes points, expected one number "
+                               f"per point, ({N},)")
+        bad = ~torch.isfinite(values)
+        if bool(bad.any()):
+            i = int(bad.int().argmax())
+            at = ", ".join(f"{n}={v:.3g}" for n, v in zip(names, points.X[i].tolist(), strict=True))
+            raise ProblemError(f"{where}: {name}{derivative_suffix(alpha, names)} is {float(values[i])} at {at}, "
+                               f"inside the domain; {what} may be singular on the boundary only")

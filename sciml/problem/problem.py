@@ -21,7 +21,7 @@ from ..geometry import Box, Domain
 from ..points import Points
 from .conditions import Block, Condition, Dirichlet, Interface
 from .contradictions import check_prescribed
-from .lift import check_known, known_part
+from .lift import check_extra, check_known, extra_inputs, known_part
 from .names import check_names
 from .setting import Range, Setting, Unknown, check_shape, number
 
@@ -59,9 +59,13 @@ class Problem:
             one function that returns a dict of them. Conditions, references and solutions are about the total u. It
             takes away what a network cannot follow, such as the singular flow at a corner; its derivatives are exact.
             Unknowns that are left out have none.
+        features: Functions of the coordinates that networks take as further inputs: what bends or grows where the
+            solution does, such as the distance to an interface or r^(2/3) at a re-entrant corner. Their values
+            should be about 1; their derivatives are exact. Other models than networks do without.
 
     Attributes:
         known: The lift as expressions of the coordinates, by unknown.
+        extra: The features as expressions of the coordinates.
 
     Raises:
         ProblemError: Anything that does not make sense, in one sentence.
@@ -75,6 +79,7 @@ class Problem:
     defaults: Mapping[str, object] = field(default_factory=dict)
     title: str = ""
     lift: Mapping[str, object] | Callable = field(default_factory=dict)
+    features: Sequence[Callable] = ()
 
     def __post_init__(self):
         set_ = lambda name, value: object.__setattr__(self, name, value)
@@ -92,14 +97,18 @@ class Problem:
                 raise ProblemError(f"conditions must be Equation, Dirichlet, …; got {c!r}")
         set_("setting", self._setting())
         set_("known", known_part(self.setting, self.lift))
+        set_("features", (self.features,) if callable(self.features) else tuple(self.features))
+        set_("extra", extra_inputs(self.setting, self.features))
         set_("blocks", self._blocks())
         self._check_names()
         check_prescribed(self.blocks)
         check_known(self.setting, self.known, self.derivative_set())
+        check_extra(self.setting, self.extra, self.derivative_set())
 
     setting: Setting = field(init=False, repr=False)
     blocks: tuple[Block, ...] = field(init=False, repr=False)
     known: dict[str, Quantity | float] = field(init=False, repr=False)
+    extra: tuple[Quantity, ...] = field(init=False, repr=False)
     source: Source | None = field(init=False, repr=False, default=None)
 
     @property

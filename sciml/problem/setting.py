@@ -15,6 +15,8 @@ from numbers import Real
 from torch import Tensor
 
 from ..calculus import Frame, Quantity, Vector, is_mask
+from ..calculus.elementwise import Indicator
+from ..calculus.quantity import apply
 from ..errors import ProblemError, SciMLError, unknown_name
 from ..geometry import Domain
 
@@ -80,9 +82,10 @@ class Setting:
     tests: tuple[str, ...] = ()
 
     def names(self, normal: bool = False) -> dict[str, object]:
-        """Everything that can be asked for by name."""
+        """Everything that can be asked for by name; parts of the domain only where nothing else is called so."""
         leaf = self.frame.leaf
-        found: dict[str, object] = {n: leaf("coordinate", n) for n in self.frame.coordinates}
+        found: dict[str, object] = {n: self._indicator(n) for n in self.domain.parts if n.isidentifier()}
+        found.update({n: leaf("coordinate", n) for n in self.frame.coordinates})
         found.update({n: leaf("unknown", n) for n in self.unknowns})
         found.update(self.constants)
         found.update({n: leaf("parameter", n) for n in self.trainable})
@@ -90,6 +93,15 @@ class Setting:
         if normal:
             found["normal"] = Vector({n: leaf("normal", n) for n in self.frame.space})
         return found
+
+    def _indicator(self, part: str) -> Quantity:
+        """1 in a part of the domain and 0 elsewhere, of which a coefficient that jumps is made; one for all."""
+        kept, key = self.frame.leaves, ("part", part, ())
+        if key not in kept:
+            domain = self.domain
+            indicator = Indicator(part, lambda X: domain.in_part(part, X))
+            kept[key] = apply(indicator, tuple(self.frame.leaf("coordinate", n) for n in domain.names))
+        return kept[key]
 
     def call(self, value, where: str, normal: bool = False):
         """A number, or the result of a function called with the arguments it names.

@@ -17,11 +17,14 @@ from torch import Tensor
 
 from ..elements.diffusion import diffusion
 from ..elements.discrete import Discrete
+from ..elements.eigen import modes
 from ..elements.flow import Flow, force_on, navier_stokes
 from ..elements.space import Space
+from ..geometry import Mesh
 from ..mesh.blocks import around, glued
 from ..mesh.complex import Complex
-from ..mesh.structured import box, quadratic
+from ..mesh.geometry import node_shares
+from ..mesh.structured import box, quadratic, refined
 from .reference import Grid, relative_l2
 
 Circle = tuple[float, float, float]
@@ -103,6 +106,21 @@ def poisson_l_shape(n: int = 32) -> Grid:
     return nested(solve, n, f"biquadratic elements, {2 * n} cells per unit length graded by 50 towards the corner")
 
 
+def lshape(n: int = 32) -> Grid:
+    """`poisson_l_shape` at the nodes of `lshape.msh`, cut once.
+
+    Args:
+        n: Cells per unit length of the coarser mesh, graded by 50 towards the corner.
+    """
+    coarse, fine = (diffusion(Space(l_shape(m), 2), source=1.0, dirichlet={"boundary": 0.0}) for m in (n, 2 * n))
+    mesh = refined(Mesh("lshape.msh").complex)
+    rough, u = (found.at(mesh.X)["u"].numpy() for found in (coarse, fine))
+    how = f"biquadratic elements, {2 * n} cells per unit length graded by 50 towards the corner"
+    return Grid(dict(zip("xy", mesh.X.T.numpy(), strict=True)), {"u": u}, "scattered", relative_l2(rough, u), how,
+                {"integral": fine.integral("u")}, {b.kind.name: b.nodes.numpy() for b in mesh.blocks},
+                node_shares(mesh).numpy())
+
+
 def channel(n: int, circle: Circle = (0.2, 0.2, 0.05), height: float = 0.41, length: float = 2.2) -> Complex:
     """A channel with a cylinder, "inlet", "outlet" and "walls": 8 n × 2 n cells round it, 5 n × 2 n behind."""
     near = around(circle, [(0, height), (0, height)], 2 * n, 2 * n, 4.0, "cylinder")
@@ -143,3 +161,93 @@ def cylinder_flow(n: int = 5, Re: float = 20.0) -> Grid:
         p_at = CubicSpline([*a, a[0] + 2 * np.pi], [*p, p[0]], bc_type="periodic")
         return replace(found, numbers={"drag": drag, "lift": lift, "pressure_difference": float(p_at(np.pi) - p_at(0))})
     return nested(solve, n, f"biquadratic velocity, bilinear pressure, n = {2 * n}, Newton to 1e-10")
+
+
+def halved(complex_: Complex) -> Complex:
+    """Triangles of order 2 cut into four each, with nodes on the same curves.
+
+    Groups of cells are inherited, and groups of facets on the boundary.
+    """
+    (block,) = complex_.blocks
+    lattice = [(i, j) for i in range(5) for j in range(5 - i)]
+    number = {p: n for n, p in enumerate(lattice)}
+    middle = lambda a, b: ((a[0] + b[0]) // 2, (a[1] + b[1]) // 2)
+    corners = [((0, 0), (2, 0), (0, 2)), ((2, 0), (4, 0), (2, 2)), ((0, 2), (2, 2), (0, 4)), ((2, 2), (0, 2), (2, 0))]
+    children = torch.tensor([[number[p] for p in (a, b, c, middle(a, b), middle(b, c), middle(c, a))]
+                             for a, b, c in corners])
+    xi = torch.tensor(lattice, dtype=complex_.X.dtype) / 4
+    X = torch.einsum("qa,ead->eqd", block.kind.values(xi), complex_.X[block.nodes])
+    size = float((complex_.X.amax(0) - complex_.X.amin(0)).max())
+    _, place = torch.unique((X.reshape(-1, 2) / (1e-9 * size)).round(), dim=0, return_inverse=True)
+    nodes = X.new_zeros(int(place.max()) + 1, 2)
+    nodes[place] = X.reshape(-1, 2)
+    cells = place.view(len(block), -1)[:, children].reshape(-1, 6)
+    volumes = {name: (4 * numbers[:, None] + torch.arange(4)).reshape(-1) for name, numbers in complex_.volumes.items()}
+    made = Complex(nodes, (replace(block, nodes=cells),), volumes)
+    surfaces = {}
+    for name, numbers in complex_.surfaces.items():
+        middles = [torch.einsum("qa,fad->fqd", f.kind.values(f.kind.nodes.new_tensor([[0.25], [0.75]])),
+                                complex_.X[f.nodes]).reshape(-1, 2) for f in complex_.chosen(numbers)]
+        found = [f.nodes[:, 2] for f in made.facets]
+        distance, which = cKDTree(made.X[torch.cat(found)].numpy()).query(torch.cat(middles).numpy())
+        assert float(distance.max()) < 1e-8 * size, "facets are not halved"
+        surfaces[name] = torch.from_numpy(which).sort().values
+    return replace(made, surfaces=surfaces)
+
+
+def on_mesh(mesh: str, solve: Callable[[Complex], Discrete], how: str, finer: Callable[[Complex], Complex]) -> Grid:
+    """Reference at the nodes of a mesh file, from solutions on it cut once and twice.
+
+    Args:
+        mesh: Name of the file.
+        solve: The solution on a mesh.
+        how: Sentence on the method, for the file.
+        finer: A mesh with every cell cut: `halved`, or `refined` for cells of order 1.
+    """
+    complex_ = Mesh(mesh).complex
+    once = finer(complex_)
+    coarse, fine = solve(once), solve(finer(once))
+    X = complex_.X
+    unknowns, accuracy = {}, 0.0
+    for name, space in fine.spaces.items():
+        value = fine[name][_same(space.nodes, X)].numpy()
+        rough = coarse[name][_same(coarse.spaces[name].nodes, X)].numpy()
+        unknowns[name] = value
+        accuracy = max(accuracy, relative_l2(rough, value))
+    coordinates = {c: x.numpy() for c, x in zip("xyz", X.unbind(1), strict=False)}
+    cells = {b.kind.name: b.nodes.numpy() for b in complex_.blocks}
+    return Grid(coordinates, unknowns, "scattered", accuracy, how, dict(fine.numbers), cells,
+                node_shares(complex_).numpy())
+
+
+def two_materials(k: float = 100.0) -> Grid:
+    """∇·(k ∇u) = 0 on `two_materials.msh`, u = 1 on the left, 0 on the right, insulated above and below.
+
+    Args:
+        k: Conductivity of the inclusion; that of the matrix is 1.
+    """
+    def solve(complex_: Complex) -> Discrete:
+        return diffusion(Space(complex_, 2), {"matrix": 1.0, "inclusion": k}, dirichlet={"left": 1.0, "right": 0.0})
+    return on_mesh("two_materials.msh", solve, "quadratic elements on the curved mesh, cut twice", halved)
+
+
+def heat_plate() -> Grid:
+    """Δu = 0 on `plate_holes_heat.msh`; ∂u/∂n = 5 − u on large holes, 1 − u on small ones, 0.1 − u outside."""
+    def solve(complex_: Complex) -> Discrete:
+        return diffusion(Space(complex_, 2), robin={"large": (1.0, 5.0), "small": (1.0, 1.0), "outer": (1.0, 0.1)})
+    return on_mesh("plate_holes_heat.msh", solve, "quadratic elements on the curved mesh, cut twice", halved)
+
+
+def drum(count: int = 1) -> Grid:
+    """Lowest modes of −Δu = λ u, u = 0, on `drum.msh`: u1, u2, … with ∫ u² = 1, and λ in the parameters.
+
+    Args:
+        count: How many.
+    """
+    def solve(complex_: Complex) -> Discrete:
+        values, found = modes(Space(complex_, 2), count)
+        space, u = found.spaces["u"], found["u"]
+        names = [f"u{i + 1}" for i in range(count)]
+        return Discrete(dict.fromkeys(names, space), dict(zip(names, u.unbind(1), strict=True)),
+                        {f"lambda{i + 1}": float(v) for i, v in enumerate(values)})
+    return on_mesh("drum.msh", solve, "quadratic elements on the mesh, cut twice", refined)

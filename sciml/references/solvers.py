@@ -8,7 +8,15 @@ from collections.abc import Callable
 from ..errors import ProblemError, look_up
 from .cavity import cavity
 from .cole_hopf import burgers, burgers_nu
-from .elements import cylinder_flow, poisson_holes_elements, poisson_l_shape
+from .elements import (
+    cylinder_flow,
+    drum,
+    heat_plate,
+    lshape,
+    poisson_holes_elements,
+    poisson_l_shape,
+    two_materials,
+)
 from .elliptic import poisson_boltzmann
 from .evolution import allen_cahn, gray_scott, kdv, kuramoto_sivashinsky
 from .multipoles import poisson_holes
@@ -21,13 +29,17 @@ SOLVERS: dict[str, Callable[..., Grid]] = {
     "burgers_nu": burgers_nu,
     "cavity": cavity,
     "cylinder_flow": cylinder_flow,
+    "drum": drum,
     "gray_scott": gray_scott,
+    "heat_plate": heat_plate,
     "kdv": kdv,
     "kuramoto_sivashinsky": kuramoto_sivashinsky,
+    "lshape": lshape,
     "poisson_boltzmann": poisson_boltzmann,
     "poisson_holes": poisson_holes,
     "poisson_holes_elements": poisson_holes_elements,
     "poisson_l_shape": poisson_l_shape,
+    "two_materials": two_materials,
     "well_barrier": well_barrier,
     "well_finite": well_finite,
     "well_infinite": well_infinite,

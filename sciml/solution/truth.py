@@ -19,7 +19,8 @@ import torch
 from ..calculus import Program
 from ..elements.discrete import Discrete
 from ..errors import ProblemError, unknown_name
-from ..mesh import Complex, volumes
+from ..mesh import Complex
+from ..mesh.geometry import node_shares
 from ..mesh.structured import refined
 from ..problem import Normalized, Problem
 from ..problem.setting import function_name
@@ -199,12 +200,7 @@ def _on_mesh(complex_: Complex, enough: int = 4000, most: int = 200_000) -> Trut
     while complex_.order == 1 and len(complex_.X) < enough and 2**complex_.dim * len(complex_) < most:
         complex_ = refined(complex_)
     cells = {b.kind.name: b.nodes.numpy() for b in complex_.blocks}
-    weights = np.zeros(len(complex_.X))
-    volume = volumes(complex_).abs().numpy()
-    for block, start in zip(complex_.blocks, complex_.starts, strict=True):
-        shares = volume[start:start + len(block), None] / block.nodes.shape[1]
-        np.add.at(weights, block.nodes.numpy(), np.broadcast_to(shares, block.nodes.shape))
-    return Truth(complex_.X.numpy(), cells=cells, weights=weights)
+    return Truth(complex_.X.numpy(), cells=cells, weights=node_shares(complex_).numpy())
 
 
 def formula_program(problem: Problem, formulas: Mapping[str, object]) -> Program:
