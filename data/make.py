@@ -28,6 +28,7 @@ FILES = {
         "kuramoto_sivashinsky",
         {"points": 257, "outputs": 101, "modes": 1024, "steps": 200},
     ),
+    "plate_hole": ("plate_hole", {"young": 1.0, "poisson": 0.3, "levels": 2}),
     "cylinder_re20": ("cylinder_flow", {"n": 5, "Re": 20.0}),
     "poisson_l_shape": ("poisson_l_shape", {"n": 32}),
     "poisson_holes": ("poisson_holes", {"points": 81}),

@@ -16,12 +16,14 @@ from ..mesh.geometry import mapped, outward
 from ..mesh.smooth import SmoothDistance, straight_pieces
 from ..mesh.surface import Surface
 from ..points import Points
+from .levels import equivalence
 from .patch import Drawn
 from .region import Region
 
 if TYPE_CHECKING:
     from .mesh import Mesh
 
+MOST_PLANES = 8
 DEGREES = (8, 6, 4, 3, 2, 1)
 RESERVED = ("interior", "initial", "final", "t-", "t+")
 
@@ -91,15 +93,57 @@ class MeshRegion(Region):
         return self._signed(self.surface.normals(near) if len(self.names) > 1 else self._ends.to(X)[near.facet])
 
     def level(self, coords: Mapping):
-        """`SmoothDistance` from the facets; positive on both sides away from them."""
+        """`SmoothDistance` from the facets, but from those on a plane that the mesh only touches the plane's.
+
+        The smooth distance has a slope that depends on the direction where its facets end, which no network makes up
+        for; the distance from a plane goes on. Positive inside.
+        """
         if len(self.names) == 1:
             raise ProblemError(f"region {self.label!r} of a mesh on a line has no smooth level function; take Interval")
-        phi = self._smooth(*(coords[n] for n in self.names))
+        columns, levels = [coords[n] for n in self.names], []
+        planes, rest = self._planes
+        for normal, offset in planes:
+            level = offset
+            for n, x in zip(normal, columns, strict=True):
+                level = level if n == 0 else level - n * x
+            levels.append(level)
+        if rest:
+            levels.append(rest[0](*columns))
+        phi = equivalence(levels, self.mesh.size)
         return -phi if self.outside else phi
 
     @cached_property
-    def _smooth(self) -> SmoothDistance:
-        return SmoothDistance(straight_pieces(self.mesh.complex.X, self.facets))
+    def _planes(self) -> tuple[list[tuple[list[float], float]], list[SmoothDistance]]:
+        """Planes n·x = c with the mesh in n·x ≤ c that it touches in facets of this region only, and the distance
+        from the other facets, if there are any.
+        """
+        X, tolerance = self.mesh.complex.X, 1e-9 * self.mesh.size
+        planes, others = [], []
+        for facets in self.facets:
+            xi, _ = facets.kind.shape.rule(2)
+            m = mapped(X, facets, xi)
+            n, x = outward(m.J), m.x
+            offset = (n * x).sum(2)
+            flat = ((n - n[:, :1]).norm(dim=2).amax(1) < 1e-9) & ((offset - offset[:, :1]).abs().amax(1) < tolerance)
+            where = torch.cat([n[:, 0], offset[:, :1] / self.mesh.size], 1)
+            left = torch.ones(len(facets.nodes), dtype=torch.bool)
+            found, count = torch.unique((where[flat] * 1e8).round(), dim=0, return_counts=True)
+            for plane in found[count.argsort(descending=True)][:MOST_PLANES + 1] / 1e8:
+                own = left & flat & ((where - plane).abs().amax(1) < 1e-7)
+                if not own.any():                              # a plane that rounding told in two
+                    continue
+                normal, c = n[own][0, 0], float(offset[own].mean())
+                gap = c - X @ normal
+                on = torch.zeros(len(X), dtype=torch.bool)
+                on[facets.nodes[own]] = True
+                if bool((gap > -tolerance).all()) and bool(on[gap < tolerance].all()):
+                    planes.append((normal.round(decimals=12).tolist(), c))
+                    left &= ~own
+            others.append((facets, left))
+        if len(planes) > MOST_PLANES:                          # an arc of straight facets
+            planes, others = [], [(f, torch.ones_like(left)) for f, left in others]
+        rest = [f[left] if isinstance(f, Facets) else Cells(f.kind, f.nodes[left]) for f, left in others if left.any()]
+        return planes, [SmoothDistance(straight_pieces(X, rest))] if rest else []
 
     def flipped(self) -> Region:
         return MeshRegion(self.mesh, self.facets, self.label, not self.outside)

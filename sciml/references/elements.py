@@ -16,13 +16,17 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from ..elements.diffusion import diffusion
-from ..elements.discrete import Discrete
+from ..elements.discrete import Discrete, vertices
+from ..elements.elasticity import Material, elasticity, stresses
 from ..elements.flow import Flow, force_on, navier_stokes
 from ..elements.space import Space
+from ..geometry.mesh import find_mesh
 from ..mesh.blocks import around, glued
 from ..mesh.complex import Complex
-from ..mesh.structured import box, quadratic
-from .reference import Grid, relative_l2
+from ..mesh.geometry import volumes
+from ..mesh.read import read_mesh
+from ..mesh.structured import box, quadratic, refined
+from .reference import Grid, difference, relative_l2
 
 Circle = tuple[float, float, float]
 
@@ -50,6 +54,43 @@ def nested(solve: Callable[[int], Discrete], n: int, how: str) -> Grid:
         accuracy = max(accuracy, relative_l2(coarse[name].numpy(), there))
     coordinates = {c: x.numpy() for c, x in zip("xyz", X.unbind(1), strict=False)}
     return Grid(coordinates, unknowns, "scattered", accuracy, how, dict(fine.numbers))
+
+
+def on_mesh(solve: Callable[[Complex], Discrete], mesh: Complex, levels: int, how: str) -> Grid:
+    """Reference from solutions on a mesh refined `levels` and `levels` − 1 times.
+
+    Args:
+        solve: The solution on a mesh.
+        mesh: Of the problem.
+        levels: At least 1.
+        how: Sentence on the method, for the file.
+
+    Returns:
+        Layout "scattered": values of the finer at the nodes of `mesh`, with its cells and shares of the volume.
+    """
+    meshes = [mesh]
+    for _ in range(levels):
+        meshes.append(refined(meshes[-1]))
+    unknowns, found = [], None
+    for finer in meshes[-2:]:
+        found = solve(finer)
+        here = _same(finer.X, mesh.X)
+        unknowns.append({n: vertices(s, found[n])[here].numpy() for n, s in found.spaces.items()})
+    assert found is not None
+    coordinates = {c: x.numpy() for c, x in zip("xyz", mesh.X.unbind(1), strict=False)}
+    cells = {b.kind.name: b.nodes.numpy() for b in mesh.blocks}
+    return Grid(coordinates, unknowns[1], "scattered", difference(*unknowns),
+                f"{how} on the mesh refined {levels} times, {len(meshes[-1]):,} cells", dict(found.numbers), cells,
+                _shares(mesh))
+
+
+def _shares(mesh: Complex) -> np.ndarray:
+    """Share of the volume of each node: equal ones of its cells'."""
+    weights, volume = np.zeros(len(mesh.X)), volumes(mesh).abs().numpy()
+    for block, start in zip(mesh.blocks, mesh.starts, strict=True):
+        shares = volume[start:start + len(block), None] / block.nodes.shape[1]
+        np.add.at(weights, block.nodes.numpy(), np.broadcast_to(shares, block.nodes.shape))
+    return weights
 
 
 def _same(nodes: Tensor, X: Tensor) -> Tensor:
@@ -143,3 +184,21 @@ def cylinder_flow(n: int = 5, Re: float = 20.0) -> Grid:
         p_at = CubicSpline([*a, a[0] + 2 * np.pi], [*p, p[0]], bc_type="periodic")
         return replace(found, numbers={"drag": drag, "lift": lift, "pressure_difference": float(p_at(np.pi) - p_at(0))})
     return nested(solve, n, f"biquadratic velocity, bilinear pressure, n = {2 * n}, Newton to 1e-10")
+
+
+def plate_hole(young: float = 1.0, poisson: float = 0.3, levels: int = 2) -> Grid:
+    """Plane stress in a quarter of a plate with a hole, pulled by σ_xx = 1 at its right end.
+
+        ∇·σ = 0;   u = 0 on "left", v = 0 on "bottom", σ n = (1, 0) on "right", σ n = 0 on "top" and "hole"
+
+    The parameters hold the concentration factor σ_xx (0, ½) and the hoop stress σ_yy (½, 0).
+    """
+    material = Material.of(young, poisson, "stress")
+
+    def solve(mesh: Complex) -> Discrete:
+        found = elasticity(Space(mesh, 2), material, dirichlet={"left": (0.0, None), "bottom": (None, 0.0)},
+                           traction={"right": (1.0, 0.0)})
+        stress = stresses(found, material).at(torch.tensor([[0.0, 0.5], [0.5, 0.0]], dtype=torch.float64))
+        numbers = {"concentration": float(stress["sxx"][0]), "compression": float(stress["syy"][1])}
+        return replace(found, numbers=numbers)
+    return on_mesh(solve, read_mesh(find_mesh("plate_hole.msh")), levels, "elements of order 2")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from ..errors import ProblemError, look_up
 from .cavity import cavity
 from .cole_hopf import burgers, burgers_nu
-from .elements import cylinder_flow, poisson_holes_elements, poisson_l_shape
+from .elements import cylinder_flow, plate_hole, poisson_holes_elements, poisson_l_shape
 from .elliptic import poisson_boltzmann
 from .evolution import allen_cahn, gray_scott, kdv, kuramoto_sivashinsky
 from .multipoles import poisson_holes
@@ -24,6 +24,7 @@ SOLVERS: dict[str, Callable[..., Grid]] = {
     "gray_scott": gray_scott,
     "kdv": kdv,
     "kuramoto_sivashinsky": kuramoto_sivashinsky,
+    "plate_hole": plate_hole,
     "poisson_boltzmann": poisson_boltzmann,
     "poisson_holes": poisson_holes,
     "poisson_holes_elements": poisson_holes_elements,
