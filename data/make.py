@@ -29,6 +29,8 @@ FILES = {
         {"points": 257, "outputs": 101, "modes": 1024, "steps": 200},
     ),
     "plate_hole": ("plate_hole", {"young": 1.0, "poisson": 0.3, "levels": 2}),
+    "bracket": ("bracket", {"young": 210.0, "poisson": 0.3, "levels": 2}),
+    "step_re50": ("step_flow", {"Re": 50.0, "levels": 1}),
     "cylinder_re20": ("cylinder_flow", {"n": 5, "Re": 20.0}),
     "poisson_l_shape": ("poisson_l_shape", {"n": 32}),
     "poisson_holes": ("poisson_holes", {"points": 81}),

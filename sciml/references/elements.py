@@ -19,6 +19,7 @@ from ..elements.diffusion import diffusion
 from ..elements.discrete import Discrete, vertices
 from ..elements.elasticity import Material, elasticity, stresses
 from ..elements.flow import Flow, force_on, navier_stokes
+from ..elements.functionals import lumped
 from ..elements.space import Space
 from ..geometry.mesh import find_mesh
 from ..mesh.blocks import around, glued
@@ -41,7 +42,7 @@ def nested(solve: Callable[[int], Discrete], n: int, how: str) -> Grid:
         how: Sentence on method and resolution, for the file.
 
     Returns:
-        Layout "scattered": values of the finer at the nodes of the coarser.
+        Layout "scattered": values of the finer at the nodes of the coarser, with its cells and shares of the volume.
     """
     coarse, fine = solve(n), solve(2 * n)
     first = next(iter(coarse.spaces.values()))
@@ -53,17 +54,20 @@ def nested(solve: Callable[[int], Discrete], n: int, how: str) -> Grid:
         there = fine[name][_same(space.nodes, own.nodes)].numpy()
         accuracy = max(accuracy, relative_l2(coarse[name].numpy(), there))
     coordinates = {c: x.numpy() for c, x in zip("xyz", X.unbind(1), strict=False)}
-    return Grid(coordinates, unknowns, "scattered", accuracy, how, dict(fine.numbers))
+    cells = {kind.name: dofs.numpy() for kind, dofs in zip(first.kinds, first.dofs, strict=True)}
+    return Grid(coordinates, unknowns, "scattered", accuracy, how, dict(fine.numbers), cells, lumped(first).numpy())
 
 
-def on_mesh(solve: Callable[[Complex], Discrete], mesh: Complex, levels: int, how: str) -> Grid:
+def on_mesh(solve: Callable[[Complex], Discrete], mesh: Complex, levels: int, how: str,
+            apart: Circle | None = None) -> Grid:
     """Reference from solutions on a mesh refined `levels` and `levels` − 1 times.
 
     Args:
         solve: The solution on a mesh.
-        mesh: Of the problem.
+        mesh: At whose nodes it is kept.
         levels: At least 1.
         how: Sentence on the method, for the file.
+        apart: A disk that the accuracy does not count, around a corner where an unknown is infinite.
 
     Returns:
         Layout "scattered": values of the finer at the nodes of `mesh`, with its cells and shares of the volume.
@@ -77,9 +81,12 @@ def on_mesh(solve: Callable[[Complex], Discrete], mesh: Complex, levels: int, ho
         here = _same(finer.X, mesh.X)
         unknowns.append({n: vertices(s, found[n])[here].numpy() for n, s in found.spaces.items()})
     assert found is not None
+    x, y, radius = apart or (0.0, 0.0, 0.0)
+    far = ((mesh.X[:, :2] - mesh.X.new_tensor([x, y])).norm(dim=1) >= radius).numpy()
+    accuracy = difference(*({n: v[far] for n, v in values.items()} for values in unknowns))
     coordinates = {c: x.numpy() for c, x in zip("xyz", mesh.X.unbind(1), strict=False)}
     cells = {b.kind.name: b.nodes.numpy() for b in mesh.blocks}
-    return Grid(coordinates, unknowns[1], "scattered", difference(*unknowns),
+    return Grid(coordinates, unknowns[1], "scattered", accuracy,
                 f"{how} on the mesh refined {levels} times, {len(meshes[-1]):,} cells", dict(found.numbers), cells,
                 _shares(mesh))
 
@@ -202,3 +209,39 @@ def plate_hole(young: float = 1.0, poisson: float = 0.3, levels: int = 2) -> Gri
         numbers = {"concentration": float(stress["sxx"][0]), "compression": float(stress["syy"][1])}
         return replace(found, numbers=numbers)
     return on_mesh(solve, read_mesh(find_mesh("plate_hole.msh")), levels, "elements of order 2")
+
+
+def bracket(young: float = 210.0, poisson: float = 0.3, levels: int = 2) -> Grid:
+    """Plane stress in a steel bracket 1 mm thick, held by two bolts and loaded at its tip: lengths in mm, E in GPa.
+
+        ∇·σ = 0;   u = v = 0 on "bolt1" and "bolt2", σ n = (0, −0.01) on "tip", σ n = 0 elsewhere
+
+    −0.01 GPa over 30 mm are 300 N; displacements are in mm. The parameters hold that of the tip's middle.
+    """
+    material = Material.of(young, poisson, "stress")
+    mesh = read_mesh(find_mesh("bracket.msh"), scale=1e3)
+
+    def solve(mesh: Complex) -> Discrete:
+        held = {"bolt1": (0.0, 0.0), "bolt2": (0.0, 0.0)}
+        found = elasticity(Space(mesh, 2), material, dirichlet=held, traction={"tip": (0.0, -0.01)})
+        tip = found.at(torch.tensor([[100.0 - 1e-9, 15.0]], dtype=torch.float64), ("v",))["v"]
+        return replace(found, numbers={"tip": float(tip[0])})
+    return on_mesh(solve, mesh, levels, "elements of order 2")
+
+
+def step_flow(Re: float = 50.0, levels: int = 1) -> Grid:
+    """Steady flow over a backward-facing step, scaled by the inlet's height and mean velocity.
+
+        (u·∇)u − Δu/Re + ∇p = 0, div u = 0;   u = 6 y (1 − y) on "inlet", ∂_n u / Re = p n on "outlet", else u = 0
+
+    The mesh of the file refined once is that of the points. Pressure is infinite at the edge of the step.
+
+    Args:
+        Re: Reynolds number of the inlet's height and mean velocity.
+        levels: Of refinement of that mesh.
+    """
+    def solve(mesh: Complex) -> Discrete:
+        walls = {"walls": (0.0, 0.0), "inlet": (lambda x, y: 6 * y * (1 - y), 0.0)}
+        return navier_stokes(Flow(mesh, 1 / Re, walls))
+    mesh = refined(read_mesh(find_mesh("step.msh")))
+    return on_mesh(solve, mesh, levels, "Taylor–Hood elements", (2.0, 1.0, 0.1))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from ..errors import ProblemError, look_up
 from .cavity import cavity
 from .cole_hopf import burgers, burgers_nu
-from .elements import cylinder_flow, plate_hole, poisson_holes_elements, poisson_l_shape
+from .elements import bracket, cylinder_flow, plate_hole, poisson_holes_elements, poisson_l_shape, step_flow
 from .elliptic import poisson_boltzmann
 from .evolution import allen_cahn, gray_scott, kdv, kuramoto_sivashinsky
 from .multipoles import poisson_holes
@@ -17,6 +17,7 @@ from .wells import well_barrier, well_finite, well_infinite
 
 SOLVERS: dict[str, Callable[..., Grid]] = {
     "allen_cahn": allen_cahn,
+    "bracket": bracket,
     "burgers": burgers,
     "burgers_nu": burgers_nu,
     "cavity": cavity,
@@ -29,6 +30,7 @@ SOLVERS: dict[str, Callable[..., Grid]] = {
     "poisson_holes": poisson_holes,
     "poisson_holes_elements": poisson_holes_elements,
     "poisson_l_shape": poisson_l_shape,
+    "step_flow": step_flow,
     "well_barrier": well_barrier,
     "well_finite": well_finite,
     "well_infinite": well_infinite,
