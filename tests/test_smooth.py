@@ -160,3 +160,6 @@ def test_built_in_data_of_a_mesh_do_not_grow_with_the_distance_from_a_small_hole
     (bubble,) = Program({"b": ansatz.bubbles["u"]})({n: X[:, "xy".index(n[1])] for n in names}, X[:, 0])
     assert (bubble > -1e-5).all()                                # arcs as chords
     assert (bubble <= torch.minimum(X[:, 1], 0.41 - X[:, 1]) + 1e-9).all()
+    lift, inlet = Program({"g": ansatz.lifts["u"]}), torch.tensor([0.0, 0.1, 0.41], dtype=torch.float64)
+    (values,) = lift({n: inlet if n[1] == "y" else 0 * inlet for n in lift.leaves}, inlet)
+    assert torch.allclose(values, inlet * (0.41 - inlet), atol=1e-12)      # also where inlet and walls meet

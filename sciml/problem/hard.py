@@ -223,7 +223,8 @@ def _general(problem: Problem, known: Quantity | float, initial: dict[int, objec
             for j, phi in enumerate(levels):
                 w = w if i == j else w * phi
             weights.append(w)
-        total: Quantity | float = 0.0
+        # At a node where two pieces meet all of them are zero, and so is what they weigh.
+        total: Quantity | float = 1e-15 * problem.domain.size if isinstance(problem.domain, Mesh) else 0.0
         for w in weights:
             total = total + w
         if not is_number(known, 0):

@@ -21,11 +21,10 @@ from ..elements.elasticity import Material, elasticity, stresses
 from ..elements.flow import Flow, force_on, navier_stokes
 from ..elements.functionals import lumped
 from ..elements.space import Space
-from ..geometry.mesh import find_mesh
+from ..geometry import Mesh
 from ..mesh.blocks import around, glued
 from ..mesh.complex import Complex
 from ..mesh.geometry import volumes
-from ..mesh.read import read_mesh
 from ..mesh.structured import box, quadratic, refined
 from .reference import Grid, difference, relative_l2
 
@@ -208,7 +207,7 @@ def plate_hole(young: float = 1.0, poisson: float = 0.3, levels: int = 2) -> Gri
         stress = stresses(found, material).at(torch.tensor([[0.0, 0.5], [0.5, 0.0]], dtype=torch.float64))
         numbers = {"concentration": float(stress["sxx"][0]), "compression": float(stress["syy"][1])}
         return replace(found, numbers=numbers)
-    return on_mesh(solve, read_mesh(find_mesh("plate_hole.msh")), levels, "elements of order 2")
+    return on_mesh(solve, Mesh("plate_hole.msh").complex, levels, "elements of order 2")
 
 
 def bracket(young: float = 210.0, poisson: float = 0.3, levels: int = 2) -> Grid:
@@ -219,7 +218,7 @@ def bracket(young: float = 210.0, poisson: float = 0.3, levels: int = 2) -> Grid
     −0.01 GPa over 30 mm are 300 N; displacements are in mm. The parameters hold that of the tip's middle.
     """
     material = Material.of(young, poisson, "stress")
-    mesh = read_mesh(find_mesh("bracket.msh"), scale=1e3)
+    mesh = Mesh("bracket.msh", scale=1e3).complex
 
     def solve(mesh: Complex) -> Discrete:
         held = {"bolt1": (0.0, 0.0), "bolt2": (0.0, 0.0)}
@@ -243,5 +242,5 @@ def step_flow(Re: float = 50.0, levels: int = 1) -> Grid:
     def solve(mesh: Complex) -> Discrete:
         walls = {"walls": (0.0, 0.0), "inlet": (lambda x, y: 6 * y * (1 - y), 0.0)}
         return navier_stokes(Flow(mesh, 1 / Re, walls))
-    mesh = refined(read_mesh(find_mesh("step.msh")))
+    mesh = refined(Mesh("step.msh").complex)
     return on_mesh(solve, mesh, levels, "Taylor–Hood elements", (2.0, 1.0, 0.1))
