@@ -35,5 +35,6 @@ problem = Problem(
         Dirichlet(u=0.0, v=0.0, on=["bolt1", "bolt2"]),
     ],
     reference="bracket.h5",
-    defaults=dict(model=dict(width=20, depth=3), points=1000, precondition="galerkin", time=150),
+    defaults=dict(model=dict(width=20, depth=3), points=1000, optimizer="gauss-newton", precondition="galerkin",
+                  time=150),
 )

@@ -47,5 +47,6 @@ problem = Problem(
         Dirichlet(u=0.0, v=0.0, on=["walls", "cylinder"], name="walls"),
     ],
     reference="cylinder_re20.h5",
-    defaults=dict(model=dict(width=16, depth=4), points=1000, precondition="galerkin", time=600),
+    defaults=dict(model=dict(width=16, depth=3), points=1000, optimizer="gauss-newton", precondition="galerkin",
+                  options=dict(galerkin=dict(every=5)), time=900),
 )

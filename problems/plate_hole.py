@@ -37,5 +37,6 @@ problem = Problem(
         Dirichlet(v=0.0, on="bottom"),
     ],
     reference="plate_hole.h5",
-    defaults=dict(model=dict(width=20, depth=3), points=1000, precondition="galerkin", time=150),
+    defaults=dict(model=dict(width=20, depth=3), points=1000, optimizer="gauss-newton", precondition="galerkin",
+                  time=150),
 )

@@ -29,5 +29,6 @@ problem = Problem(
         Dirichlet(u=0.0, v=0.0, on="walls"),
     ],
     reference="step_re50.h5",
-    defaults=dict(model=dict(width=20, depth=3), points=1000, precondition="galerkin", time=240),
+    defaults=dict(model=dict(width=16, depth=3), points=1000, optimizer="gauss-newton", precondition="galerkin",
+                  options=dict(galerkin=dict(every=5)), time=240),
 )
