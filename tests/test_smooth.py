@@ -6,10 +6,13 @@ import pytest
 import torch
 from torch.func import jvp
 
-from sciml import Box, Dirichlet, Equation, Mesh, Points, Problem, laplacian
+from sciml import Box, Dirichlet, Disk, Equation, Mesh, Points, Problem, Weak, laplacian
+from sciml.calculus import Program
+from sciml.geometry.meshing import mesh_of
 from sciml.mesh.smooth import SmoothDistance, between_corners, joined, straight_pieces
 from sciml.mesh.structured import box, quadratic, refined
 from sciml.objective import build_objective, make_recipe
+from sciml.problem.hard import build
 
 
 def of_box(dim, cells=3):
@@ -148,3 +151,36 @@ def test_dirichlet_data_on_a_mesh_are_built_in():
     inside = mesh.sample(20, generator=torch.Generator().manual_seed(1)).X
     rows = objective.values(objective.blocks[0], Points(inside, ("x", "y")))
     assert torch.isfinite(rows).all()
+
+
+def test_facets_on_a_plane_that_the_mesh_only_touches_have_the_distance_from_that_plane():
+    domain = Mesh("plate_hole.msh")
+    X = domain.sample(50, generator=torch.Generator().manual_seed(0)).X
+    x, y = X.unbind(1)
+    level = lambda name: domain.region(name).level({"x": x, "y": y})
+    assert torch.allclose(level("left"), x, atol=1e-12) and torch.allclose(level("top"), 2 - y, atol=1e-12)
+    assert len(domain.region("hole")._planes[0]) == 0            # the mesh is on both sides of its segments
+    corner = Mesh("lshape.msh")
+    planes, rest = corner.region("wall")._planes
+    assert len(planes) == 4 and len(rest[0].facets) == 2         # the sides of the re-entrant corner are cut off by it
+    disk = Mesh(mesh_of(Disk((0, 0), 1), 0.2))
+    planes, rest = disk.region("boundary")._planes
+    assert not planes and len(rest) == 1                         # an arc of straight facets is an arc
+    cube = Mesh(box([(0, 1)] * 3, [2] * 3))
+    assert len(cube.region("boundary")._planes[0]) == 6 and not cube.region("boundary")._planes[1]
+
+
+def test_built_in_data_of_a_mesh_do_not_grow_with_the_distance_from_a_small_hole():
+    domain = Mesh("cylinder.msh")
+    problem = Problem(domain, "u", [
+        Weak(lambda u, v: u.x * v.x + u.y * v.y), Dirichlet(u=lambda y: y * (0.41 - y), on="inlet"),
+        Dirichlet(u=0.0, on=["walls", "cylinder"])])
+    ansatz = build(problem)
+    names = [leaf for leaf in Program({"b": ansatz.bubbles["u"]}).leaves]
+    X = domain.sample(200, generator=torch.Generator().manual_seed(0)).X
+    (bubble,) = Program({"b": ansatz.bubbles["u"]})({n: X[:, "xy".index(n[1])] for n in names}, X[:, 0])
+    assert (bubble > -1e-5).all()                                # arcs as chords
+    assert (bubble <= torch.minimum(X[:, 1], 0.41 - X[:, 1]) + 1e-9).all()
+    lift, inlet = Program({"g": ansatz.lifts["u"]}), torch.tensor([0.0, 0.1, 0.41], dtype=torch.float64)
+    (values,) = lift({n: inlet if n[1] == "y" else 0 * inlet for n in lift.leaves}, inlet)
+    assert torch.allclose(values, inlet * (0.41 - inlet), atol=1e-12)      # also where inlet and walls meet

@@ -16,16 +16,18 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from ..elements.diffusion import diffusion
-from ..elements.discrete import Discrete
+from ..elements.discrete import Discrete, vertices
 from ..elements.eigen import modes
+from ..elements.elasticity import Material, elasticity, stresses
 from ..elements.flow import Flow, force_on, navier_stokes
+from ..elements.functionals import lumped
 from ..elements.space import Space
 from ..geometry import Mesh
 from ..mesh.blocks import around, glued
 from ..mesh.complex import Complex
 from ..mesh.geometry import node_shares
 from ..mesh.structured import box, quadratic, refined
-from .reference import Grid, relative_l2
+from .reference import Grid, difference, relative_l2
 
 Circle = tuple[float, float, float]
 
@@ -40,7 +42,7 @@ def nested(solve: Callable[[int], Discrete], n: int, how: str) -> Grid:
         how: Sentence on method and resolution, for the file.
 
     Returns:
-        Layout "scattered": values of the finer at the nodes of the coarser.
+        Layout "scattered": values of the finer at the nodes of the coarser, with its cells and shares of the volume.
     """
     coarse, fine = solve(n), solve(2 * n)
     first = next(iter(coarse.spaces.values()))
@@ -52,7 +54,41 @@ def nested(solve: Callable[[int], Discrete], n: int, how: str) -> Grid:
         there = fine[name][_same(space.nodes, own.nodes)].numpy()
         accuracy = max(accuracy, relative_l2(coarse[name].numpy(), there))
     coordinates = {c: x.numpy() for c, x in zip("xyz", X.unbind(1), strict=False)}
-    return Grid(coordinates, unknowns, "scattered", accuracy, how, dict(fine.numbers))
+    cells = {kind.name: dofs.numpy() for kind, dofs in zip(first.kinds, first.dofs, strict=True)}
+    return Grid(coordinates, unknowns, "scattered", accuracy, how, dict(fine.numbers), cells, lumped(first).numpy())
+
+
+def on_mesh(solve: Callable[[Complex], Discrete], mesh: Complex, levels: int, how: str,
+            apart: Circle | None = None) -> Grid:
+    """Reference from solutions on a mesh refined `levels` and `levels` − 1 times.
+
+    Args:
+        solve: The solution on a mesh.
+        mesh: At whose nodes it is kept.
+        levels: At least 1.
+        how: Sentence on the method, for the file.
+        apart: A disk that the accuracy does not count, around a corner where an unknown is infinite.
+
+    Returns:
+        Layout "scattered": values of the finer at the nodes of `mesh`, with its cells and shares of the volume.
+    """
+    meshes = [mesh]
+    for _ in range(levels):
+        meshes.append(refined(meshes[-1]))
+    unknowns, found = [], None
+    for finer in meshes[-2:]:
+        found = solve(finer)
+        here = _same(finer.X, mesh.X)
+        unknowns.append({n: vertices(s, found[n])[here].numpy() for n, s in found.spaces.items()})
+    assert found is not None
+    x, y, radius = apart or (0.0, 0.0, 0.0)
+    far = ((mesh.X[:, :2] - mesh.X.new_tensor([x, y])).norm(dim=1) >= radius).numpy()
+    accuracy = difference(*({n: v[far] for n, v in values.items()} for values in unknowns))
+    coordinates = {c: x.numpy() for c, x in zip("xyz", mesh.X.unbind(1), strict=False)}
+    cells = {b.kind.name: b.nodes.numpy() for b in mesh.blocks}
+    return Grid(coordinates, unknowns[1], "scattered", accuracy,
+                f"{how} on the mesh refined {levels} times, {len(meshes[-1]):,} cells", dict(found.numbers), cells,
+                node_shares(mesh).numpy())
 
 
 def _same(nodes: Tensor, X: Tensor) -> Tensor:
@@ -163,61 +199,58 @@ def cylinder_flow(n: int = 5, Re: float = 20.0) -> Grid:
     return nested(solve, n, f"biquadratic velocity, bilinear pressure, n = {2 * n}, Newton to 1e-10")
 
 
-def halved(complex_: Complex) -> Complex:
-    """Triangles of order 2 cut into four each, with nodes on the same curves.
+def plate_hole(young: float = 1.0, poisson: float = 0.3, levels: int = 2) -> Grid:
+    """Plane stress in a quarter of a plate with a hole, pulled by σ_xx = 1 at its right end.
 
-    Groups of cells are inherited, and groups of facets on the boundary.
+        ∇·σ = 0;   u = 0 on "left", v = 0 on "bottom", σ n = (1, 0) on "right", σ n = 0 on "top" and "hole"
+
+    The parameters hold the concentration factor σ_xx (0, ½) and the hoop stress σ_yy (½, 0).
     """
-    (block,) = complex_.blocks
-    lattice = [(i, j) for i in range(5) for j in range(5 - i)]
-    number = {p: n for n, p in enumerate(lattice)}
-    middle = lambda a, b: ((a[0] + b[0]) // 2, (a[1] + b[1]) // 2)
-    corners = [((0, 0), (2, 0), (0, 2)), ((2, 0), (4, 0), (2, 2)), ((0, 2), (2, 2), (0, 4)), ((2, 2), (0, 2), (2, 0))]
-    children = torch.tensor([[number[p] for p in (a, b, c, middle(a, b), middle(b, c), middle(c, a))]
-                             for a, b, c in corners])
-    xi = torch.tensor(lattice, dtype=complex_.X.dtype) / 4
-    X = torch.einsum("qa,ead->eqd", block.kind.values(xi), complex_.X[block.nodes])
-    size = float((complex_.X.amax(0) - complex_.X.amin(0)).max())
-    _, place = torch.unique((X.reshape(-1, 2) / (1e-9 * size)).round(), dim=0, return_inverse=True)
-    nodes = X.new_zeros(int(place.max()) + 1, 2)
-    nodes[place] = X.reshape(-1, 2)
-    cells = place.view(len(block), -1)[:, children].reshape(-1, 6)
-    volumes = {name: (4 * numbers[:, None] + torch.arange(4)).reshape(-1) for name, numbers in complex_.volumes.items()}
-    made = Complex(nodes, (replace(block, nodes=cells),), volumes)
-    surfaces = {}
-    for name, numbers in complex_.surfaces.items():
-        middles = [torch.einsum("qa,fad->fqd", f.kind.values(f.kind.nodes.new_tensor([[0.25], [0.75]])),
-                                complex_.X[f.nodes]).reshape(-1, 2) for f in complex_.chosen(numbers)]
-        found = [f.nodes[:, 2] for f in made.facets]
-        distance, which = cKDTree(made.X[torch.cat(found)].numpy()).query(torch.cat(middles).numpy())
-        assert float(distance.max()) < 1e-8 * size, "facets are not halved"
-        surfaces[name] = torch.from_numpy(which).sort().values
-    return replace(made, surfaces=surfaces)
+    material = Material.of(young, poisson, "stress")
+
+    def solve(mesh: Complex) -> Discrete:
+        found = elasticity(Space(mesh, 2), material, dirichlet={"left": (0.0, None), "bottom": (None, 0.0)},
+                           traction={"right": (1.0, 0.0)})
+        stress = stresses(found, material).at(torch.tensor([[0.0, 0.5], [0.5, 0.0]], dtype=torch.float64))
+        numbers = {"concentration": float(stress["sxx"][0]), "compression": float(stress["syy"][1])}
+        return replace(found, numbers=numbers)
+    return on_mesh(solve, Mesh("plate_hole.msh").complex, levels, "elements of order 2")
 
 
-def on_mesh(mesh: str, solve: Callable[[Complex], Discrete], how: str, finer: Callable[[Complex], Complex]) -> Grid:
-    """Reference at the nodes of a mesh file, from solutions on it cut once and twice.
+def bracket(young: float = 210.0, poisson: float = 0.3, levels: int = 2) -> Grid:
+    """Plane stress in a steel bracket 1 mm thick, held by two bolts and loaded at its tip: lengths in mm, E in GPa.
+
+        ∇·σ = 0;   u = v = 0 on "bolt1" and "bolt2", σ n = (0, −0.01) on "tip", σ n = 0 elsewhere
+
+    −0.01 GPa over 30 mm are 300 N; displacements are in mm. The parameters hold that of the tip's middle.
+    """
+    material = Material.of(young, poisson, "stress")
+    mesh = Mesh("bracket.msh", scale=1e3).complex
+
+    def solve(mesh: Complex) -> Discrete:
+        held = {"bolt1": (0.0, 0.0), "bolt2": (0.0, 0.0)}
+        found = elasticity(Space(mesh, 2), material, dirichlet=held, traction={"tip": (0.0, -0.01)})
+        tip = found.at(torch.tensor([[100.0 - 1e-9, 15.0]], dtype=torch.float64), ("v",))["v"]
+        return replace(found, numbers={"tip": float(tip[0])})
+    return on_mesh(solve, mesh, levels, "elements of order 2")
+
+
+def step_flow(Re: float = 50.0, levels: int = 1) -> Grid:
+    """Steady flow over a backward-facing step, scaled by the inlet's height and mean velocity.
+
+        (u·∇)u − Δu/Re + ∇p = 0, div u = 0;   u = 6 y (1 − y) on "inlet", ∂_n u / Re = p n on "outlet", else u = 0
+
+    The mesh of the file refined once is that of the points. Pressure is infinite at the edge of the step.
 
     Args:
-        mesh: Name of the file.
-        solve: The solution on a mesh.
-        how: Sentence on the method, for the file.
-        finer: A mesh with every cell cut: `halved`, or `refined` for cells of order 1.
+        Re: Reynolds number of the inlet's height and mean velocity.
+        levels: Of refinement of that mesh.
     """
-    complex_ = Mesh(mesh).complex
-    once = finer(complex_)
-    coarse, fine = solve(once), solve(finer(once))
-    X = complex_.X
-    unknowns, accuracy = {}, 0.0
-    for name, space in fine.spaces.items():
-        value = fine[name][_same(space.nodes, X)].numpy()
-        rough = coarse[name][_same(coarse.spaces[name].nodes, X)].numpy()
-        unknowns[name] = value
-        accuracy = max(accuracy, relative_l2(rough, value))
-    coordinates = {c: x.numpy() for c, x in zip("xyz", X.unbind(1), strict=False)}
-    cells = {b.kind.name: b.nodes.numpy() for b in complex_.blocks}
-    return Grid(coordinates, unknowns, "scattered", accuracy, how, dict(fine.numbers), cells,
-                node_shares(complex_).numpy())
+    def solve(mesh: Complex) -> Discrete:
+        walls = {"walls": (0.0, 0.0), "inlet": (lambda x, y: 6 * y * (1 - y), 0.0)}
+        return navier_stokes(Flow(mesh, 1 / Re, walls))
+    mesh = refined(Mesh("step.msh").complex)
+    return on_mesh(solve, mesh, levels, "Taylor–Hood elements", (2.0, 1.0, 0.1))
 
 
 def two_materials(k: float = 100.0) -> Grid:
@@ -228,14 +261,14 @@ def two_materials(k: float = 100.0) -> Grid:
     """
     def solve(complex_: Complex) -> Discrete:
         return diffusion(Space(complex_, 2), {"matrix": 1.0, "inclusion": k}, dirichlet={"left": 1.0, "right": 0.0})
-    return on_mesh("two_materials.msh", solve, "quadratic elements on the curved mesh, cut twice", halved)
+    return on_mesh(solve, Mesh("two_materials.msh").complex, 2, "quadratic elements")
 
 
 def heat_plate() -> Grid:
     """Δu = 0 on `plate_holes_heat.msh`; ∂u/∂n = 5 − u on large holes, 1 − u on small ones, 0.1 − u outside."""
     def solve(complex_: Complex) -> Discrete:
         return diffusion(Space(complex_, 2), robin={"large": (1.0, 5.0), "small": (1.0, 1.0), "outer": (1.0, 0.1)})
-    return on_mesh("plate_holes_heat.msh", solve, "quadratic elements on the curved mesh, cut twice", halved)
+    return on_mesh(solve, Mesh("plate_holes_heat.msh").complex, 2, "quadratic elements")
 
 
 def drum(count: int = 1) -> Grid:
@@ -250,4 +283,4 @@ def drum(count: int = 1) -> Grid:
         names = [f"u{i + 1}" for i in range(count)]
         return Discrete(dict.fromkeys(names, space), dict(zip(names, u.unbind(1), strict=True)),
                         {f"lambda{i + 1}": float(v) for i, v in enumerate(values)})
-    return on_mesh("drum.msh", solve, "quadratic elements on the mesh, cut twice", refined)
+    return on_mesh(solve, Mesh("drum.msh").complex, 2, "quadratic elements")

@@ -9,12 +9,15 @@ from ..errors import ProblemError, look_up
 from .cavity import cavity
 from .cole_hopf import burgers, burgers_nu
 from .elements import (
+    bracket,
     cylinder_flow,
     drum,
     heat_plate,
     lshape,
+    plate_hole,
     poisson_holes_elements,
     poisson_l_shape,
+    step_flow,
     two_materials,
 )
 from .elliptic import poisson_boltzmann
@@ -25,6 +28,7 @@ from .wells import well_barrier, well_finite, well_infinite
 
 SOLVERS: dict[str, Callable[..., Grid]] = {
     "allen_cahn": allen_cahn,
+    "bracket": bracket,
     "burgers": burgers,
     "burgers_nu": burgers_nu,
     "cavity": cavity,
@@ -35,11 +39,13 @@ SOLVERS: dict[str, Callable[..., Grid]] = {
     "kdv": kdv,
     "kuramoto_sivashinsky": kuramoto_sivashinsky,
     "lshape": lshape,
+    "plate_hole": plate_hole,
     "poisson_boltzmann": poisson_boltzmann,
     "poisson_holes": poisson_holes,
     "poisson_holes_elements": poisson_holes_elements,
     "poisson_l_shape": poisson_l_shape,
     "two_materials": two_materials,
+    "step_flow": step_flow,
     "well_barrier": well_barrier,
     "well_finite": well_finite,
     "well_infinite": well_infinite,
