@@ -120,7 +120,8 @@ def between_corners(pieces: Tensor, angle: float = 35.0) -> list[Tensor]:
 def plane_of(pieces: Tensor, X: Tensor) -> tuple[Tensor, float] | None:
     """Inward unit normal n (D,) and offset c of the plane n·x + c = 0 that pieces (F, D, D) lie on.
 
-    None if they lie on none, or if it cuts what the nodes X (V, D) span.
+    None if they lie on none, if it cuts what the nodes X (V, D) span, or if it touches nodes that are no corners of
+    pieces: what vanishes on it would vanish there, too.
     """
     D = pieces.shape[1]
     t = pieces[:, 1:] - pieces[:, :1]
@@ -129,7 +130,13 @@ def plane_of(pieces: Tensor, X: Tensor) -> tuple[Tensor, float] | None:
     c = -float((pieces.reshape(-1, D) @ n).mean())
     tolerance = 1e-9 * float((X.amax(0) - X.amin(0)).max())
     flat = float((pieces.reshape(-1, D) @ n + c).abs().max()) <= tolerance
-    return (n, c) if flat and float((X @ n + c).min()) >= -tolerance else None
+    height = X @ n + c
+    if not flat or float(height.min()) < -tolerance:
+        return None
+    both = torch.cat([pieces.reshape(-1, D), X[height.abs() <= tolerance]])
+    place = torch.unique((both / (1e3 * tolerance)).round(), dim=0, return_inverse=True)[1]
+    own, touched = place[:pieces.shape[0] * D], place[pieces.shape[0] * D:]
+    return (n, c) if bool(torch.isin(touched, own).all()) else None
 
 
 def joined(segments: Tensor) -> Tensor:
@@ -166,9 +173,13 @@ def _distance(X: Tensor, facets: Tensor) -> Tensor:
     angle = torch.where(angle < -full / 2, angle + 2 * full, angle)            # just across the facet
     rest = torch.where(torch.arange(len(facets), device=X.device) == k, torch.zeros_like(seen), seen).sum(1)
     below = angle + height * rest
+    # Beyond the ends of a facet, on its line, both are zero; there the sum itself is finite.
+    aside = angle.detach().abs() < full / 2
+    total = torch.where(aside, seen.gather(1, k)[:, 0], torch.ones_like(rest)) + rest
     # At a corner all of it is 0/0; φ = 0 there.
     safe = below.detach().abs() > 1e-300
-    return torch.where(safe, full * height / torch.where(safe, below, torch.ones_like(below)), torch.zeros_like(height))
+    near = torch.where(safe, full * height / torch.where(safe, below, torch.ones_like(below)), torch.zeros_like(height))
+    return torch.where(aside, full / torch.where(aside, total, torch.ones_like(total)), near)
 
 
 def _segments(X: Tensor, facets: Tensor) -> tuple[Tensor, Tensor, Tensor, float]:
