@@ -90,7 +90,7 @@ def test_a_mistake_in_a_condition_is_one_sentence(make, sentence):
     assert "\n" not in str(caught.value)
 
 
-TAKEN = ["alpha", "at", "beta", "flux", "name", "normal", "on", "over", "points", "self", "weight"]
+TAKEN = ["alpha", "at", "beta", "distance", "flux", "name", "normal", "on", "over", "points", "self", "weight"]
 
 
 @pytest.mark.parametrize("name", [*TAKEN, "lambda"])

@@ -367,7 +367,8 @@ def test_a_reference_on_a_mesh_satisfies_the_weak_form_up_to_its_elements(name):
 def test_every_recipe_builds_and_takes_two_steps(name):
     problem = PROBLEMS[name]
     make_recipe(problem.defaults, {})
-    training = Training(problem, make_recipe(problem.defaults, dict(points=64, steps=2)))
+    narrow = {"model.width": 6} if name in MESHES else {}    # their quadrature is that of the mesh, however few points
+    training = Training(problem, make_recipe(problem.defaults, dict(points=64, steps=2, **narrow)))
     reports = list(training.run())
     assert reports[-1].step == 2
     assert np.isfinite([r.loss for r in reports]).all()

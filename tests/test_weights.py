@@ -272,7 +272,7 @@ class Residuals:
     def __init__(self, sizes, times=None, kinds=None):
         kinds = kinds or dict.fromkeys(sizes, "equation")
         self.sizes = {n: torch.as_tensor(r) for n, r in sizes.items()}
-        self.blocks = [SimpleNamespace(name=n, kind=kinds[n], combine="each", weight=1.0) for n in kinds]
+        self.blocks = [SimpleNamespace(name=n, kind=kinds[n], combine="each", whole=False, weight=1.0) for n in kinds]
         self.points = {n: Points(torch.as_tensor(t)[:, None], ("t",)) for n, t in (times or {}).items()}
         self.weights, self.point_weights = dict.fromkeys(kinds, 1.0), {}
 

@@ -253,29 +253,35 @@ def step_flow(Re: float = 50.0, levels: int = 1) -> Grid:
     return on_mesh(solve, mesh, levels, "Taylor–Hood elements", (2.0, 1.0, 0.1))
 
 
-def two_materials(k: float = 100.0) -> Grid:
+def two_materials(k: float = 100.0, levels: int = 2) -> Grid:
     """∇·(k ∇u) = 0 on `two_materials.msh`, u = 1 on the left, 0 on the right, insulated above and below.
 
     Args:
         k: Conductivity of the inclusion; that of the matrix is 1.
+        levels: Refinements of the finer mesh.
     """
     def solve(complex_: Complex) -> Discrete:
         return diffusion(Space(complex_, 2), {"matrix": 1.0, "inclusion": k}, dirichlet={"left": 1.0, "right": 0.0})
-    return on_mesh(solve, Mesh("two_materials.msh").complex, 2, "quadratic elements")
+    return on_mesh(solve, Mesh("two_materials.msh").complex, levels, "quadratic elements")
 
 
-def heat_plate() -> Grid:
-    """Δu = 0 on `plate_holes_heat.msh`; ∂u/∂n = 5 − u on large holes, 1 − u on small ones, 0.1 − u outside."""
+def heat_plate(levels: int = 2) -> Grid:
+    """Δu = 0 on `plate_holes_heat.msh`; ∂u/∂n = 5 − u on large holes, 1 − u on small ones, 0.1 − u outside.
+
+    Args:
+        levels: Refinements of the finer mesh.
+    """
     def solve(complex_: Complex) -> Discrete:
         return diffusion(Space(complex_, 2), robin={"large": (1.0, 5.0), "small": (1.0, 1.0), "outer": (1.0, 0.1)})
-    return on_mesh(solve, Mesh("plate_holes_heat.msh").complex, 2, "quadratic elements")
+    return on_mesh(solve, Mesh("plate_holes_heat.msh").complex, levels, "quadratic elements")
 
 
-def drum(count: int = 1) -> Grid:
+def drum(count: int = 1, levels: int = 2) -> Grid:
     """Lowest modes of −Δu = λ u, u = 0, on `drum.msh`: u1, u2, … with ∫ u² = 1, and λ in the parameters.
 
     Args:
         count: How many.
+        levels: Refinements of the finer mesh.
     """
     def solve(complex_: Complex) -> Discrete:
         values, found = modes(Space(complex_, 2), count)
@@ -283,4 +289,4 @@ def drum(count: int = 1) -> Grid:
         names = [f"u{i + 1}" for i in range(count)]
         return Discrete(dict.fromkeys(names, space), dict(zip(names, u.unbind(1), strict=True)),
                         {f"lambda{i + 1}": float(v) for i, v in enumerate(values)})
-    return on_mesh(solve, Mesh("drum.msh").complex, 2, "quadratic elements")
+    return on_mesh(solve, Mesh("drum.msh").complex, levels, "quadratic elements")
