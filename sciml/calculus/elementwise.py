@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..kept import Kept
+
 _SYNONYMS = {
     torch.multiply: torch.mul, torch.divide: torch.div, torch.true_divide: torch.div,
     torch.subtract: torch.sub, torch.negative: torch.neg, torch.absolute: torch.abs,
@@ -74,16 +76,11 @@ class Indicator:
 
     def __init__(self, name: str, inside: Callable[[Tensor], Tensor]):
         self.__name__, self.inside = name, inside
-        self._kept: dict[tuple, tuple[tuple[Tensor, ...], Tensor]] = {}
+        self._kept: Kept[Tensor] = Kept()
 
     def __call__(self, *columns: Tensor) -> Tensor:
-        key = tuple((c.data_ptr(), c._version, c.shape, c.stride(), c.dtype, c.device) for c in columns)
-        if key not in self._kept:
-            if len(self._kept) == 64:
-                del self._kept[next(iter(self._kept))]
-            X = torch.stack([c.detach() for c in columns], -1)
-            self._kept[key] = columns, self.inside(X).to(X.dtype)    # who keeps points keeps their memory for itself
-        return self._kept[key][1]
+        X = torch.stack([c.detach() for c in columns], -1)
+        return self._kept(columns, lambda: self.inside(X).to(X.dtype))
 
     def refusal(self) -> str:
         """Why it is not differentiated."""

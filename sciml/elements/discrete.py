@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from ..errors import look_up
-from ..mesh.geometry import inverse
+from ..mesh.locate import Locator
 from .assemble import by_point, chunks
+from .basis import Basis, basis_at
 from .forms import degree_for
 from .space import Elements, Space
 
@@ -54,27 +55,27 @@ class Discrete:
         """
         found = {}
         for name in names or tuple(self.spaces):
-            space, coefficients = self.spaces[name], self[name]
-            values = coefficients.new_full((len(X), *coefficients.shape[1:]), float("nan"))
-            for rows, i, cells, xi in _places(space, X):
-                N = space.kinds[i].values(xi)
-                values[rows] = torch.einsum("na,na...->n...", N, coefficients[space.dofs[i][cells]])
-            found[name] = values
+            coefficients = self[name]
+            B = self.basis(name, X)
+            found[name] = torch.einsum("na,na...->n...", B.values, coefficients[B.dofs])
         return found
 
     def gradients_at(self, X: Tensor, names: tuple[str, ...] = ()) -> dict[str, Tensor]:
         """Gradients at points, by unknown: shape (N, D) or (N, D, K); of the cell that holds the point; NaN outside."""
         found = {}
         for name in names or tuple(self.spaces):
-            space, coefficients = self.spaces[name], self[name]
-            values = coefficients.new_full((len(X), X.shape[1], *coefficients.shape[1:]), float("nan"))
-            for rows, i, cells, xi in _places(space, X):
-                block = space.complex.blocks[i]
-                J = torch.einsum("nai,nad->ndi", block.kind.gradients(xi), space.complex.X[block.nodes[cells]])
-                G = torch.einsum("nai,nij->naj", space.kinds[i].gradients(xi), inverse(J))
-                values[rows] = torch.einsum("nad,na...->nd...", G, coefficients[space.dofs[i][cells]])
-            found[name] = values
+            coefficients = self[name]
+            B = self.basis(name, X)
+            found[name] = torch.einsum("nad,na...->nd...", B.gradients, coefficients[B.dofs])
         return found
+
+    def basis(self, name: str, X: Tensor) -> Basis:
+        """The functions of an unknown's space at points; NaN outside the mesh."""
+        return basis_at(self.spaces[name], self._locator, X)
+
+    @cached_property
+    def _locator(self) -> Locator:
+        return Locator(next(iter(self.spaces.values())).complex)
 
     def error(self, name: str, exact: Callable[..., Tensor], degree: int | None = None) -> float:
         """‖u − u_exact‖ / ‖u_exact‖ in L2, by quadrature.
@@ -96,18 +97,6 @@ class Discrete:
         """∫ u over the mesh."""
         space = self.spaces[name]
         return sum(float((p.weights * self.on(name, p)).sum()) for p in chunks(space, degree_for(space)))
-
-
-def _places(space: Space, X: Tensor) -> Iterator[tuple[Tensor, int, Tensor, Tensor]]:
-    """By block: rows of X in it, its number, the cell of each within the block, and ξ there."""
-    kept = vars(space.complex)
-    if "_locator" not in kept:
-        kept["_locator"] = import_module("..mesh.locate", __package__).Locator(space.complex)
-    cell, xi = kept["_locator"].find(X)
-    for i, (block, start) in enumerate(zip(space.complex.blocks, space.complex.starts, strict=True)):
-        rows = ((cell >= start) & (cell < start + len(block))).nonzero()[:, 0]
-        if len(rows):
-            yield rows, i, cell[rows] - start, xi[rows]
 
 
 def vertices(space: Space, coefficients: Tensor) -> Tensor:

@@ -14,17 +14,14 @@ from torch import Tensor, nn
 from ..calculus import Frame, Jet, Program, d
 from ..calculus.indices import MultiIndex
 from ..calculus.jet import join
+from ..kept import Kept
 
 Alphas = tuple[MultiIndex, ...]
 Streams = dict[str, list[Tensor | None]]
-KEPT, LARGEST = 64, 2**16
-"""How many sets of points, and of what size, known functions keep their values for."""
 
 
 class Known:
     """Groups of known functions with their derivatives; kept for the next pass over the same points.
-
-    A step passes over the same points many times (linearisation, trial steps), and samplers keep them for several.
 
     Args:
         frame: The coordinates that the functions are written in.
@@ -34,7 +31,7 @@ class Known:
     def __init__(self, frame: Frame, groups: Mapping[str, Sequence]):
         self.frame, self.groups = frame, {name: tuple(parts) for name, parts in groups.items()}
         self._programs: dict[Alphas, tuple[Program, dict[str, tuple[bool, ...]]]] = {}
-        self._kept: dict[tuple, tuple[Tensor, Streams]] = {}
+        self._kept: Kept[Streams] = Kept()
 
     def __call__(self, X: Tensor, alphas: Alphas) -> Streams:
         """∂^α of each group at points, (N, C), or None where all of it vanish.
@@ -43,22 +40,17 @@ class Known:
             X: Points, shape (N, D).
             alphas: The multi-indices.
         """
-        key = _place(X, alphas)
-        if key in self._kept:
-            return self._kept[key][1]
+        return self._kept((X,), lambda: self._streams(X, alphas), alphas)
+
+    def _streams(self, X: Tensor, alphas: Alphas) -> Streams:
         if alphas not in self._programs:
             self._programs[alphas] = self._derivatives(alphas)
         program, vanish = self._programs[alphas]
         columns = {leaf: X[:, self.frame.coordinates.index(leaf[1])] for leaf in program.leaves}
         values = dict(zip(program.names, program(columns, X[:, 0]), strict=True))
         gather = lambda name, alpha: torch.stack([values[name, alpha, c] for c in range(len(self.groups[name]))], -1)
-        found: Streams = {name: [None if zero else gather(name, a) for a, zero in zip(alphas, flags, strict=True)]
-                          for name, flags in vanish.items()}
-        if key is not None:
-            if len(self._kept) == KEPT:
-                del self._kept[next(iter(self._kept))]
-            self._kept[key] = (X, found)
-        return found
+        return {name: [None if zero else gather(name, a) for a, zero in zip(alphas, flags, strict=True)]
+                for name, flags in vanish.items()}
 
     def _derivatives(self, alphas: Alphas) -> tuple[Program, dict[str, tuple[bool, ...]]]:
         """A program for ∂^α of everything, and by group and α whether it is zero for all."""
@@ -74,19 +66,6 @@ class Known:
                     outputs.update({(name, alpha, c): q for c, q in enumerate(derivatives)})
             vanish[name] = tuple(flags)
         return Program(outputs), vanish
-
-
-def _place(X: Tensor, alphas: Alphas) -> tuple | None:
-    """What tells whether points are the same as before: memory, and how often it was written to.
-
-    None if they cannot be told by it, or should not be kept. (While X is kept its memory is not given to others.)
-    """
-    if X.requires_grad or len(X) > LARGEST or torch.compiler.is_compiling() or torch.is_inference_mode_enabled():
-        return None
-    try:
-        return alphas, X.data_ptr(), X._version, X.shape, X.stride(), X.dtype, X.device
-    except RuntimeError:
-        return None                                        # inside vmap a tensor has no memory of its own
 
 
 class Features(nn.Module):

@@ -9,34 +9,18 @@ Gauss–Newton step on a linear problem is its solution.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..calculus.indices import MultiIndex
 from ..calculus.jet import Jet
+from ..elements.basis import Basis, basis_at
 from ..elements.space import Space
 from ..errors import ProblemError
-from ..mesh.geometry import inverse
+from ..kept import Kept
 from ..mesh.locate import Locator
 from .field import Field
-
-KEPT = 64
-
-
-class Basis(NamedTuple):
-    """The functions of a space at N points.
-
-    Args:
-        dofs: Numbers of those that do not vanish, shape (N, k).
-        values: φ, shape (N, k).
-        gradients: ∂φ/∂x, shape (N, k, D).
-    """
-
-    dofs: Tensor
-    values: Tensor
-    gradients: Tensor
 
 
 class Nodal(Field):
@@ -73,7 +57,7 @@ class Nodal(Field):
         self.register_buffer("free", free)
         self.register_buffer("position", torch.where(free, position, -1))
         self.theta = nn.Parameter(torch.zeros(int(free.sum()), dtype=dtype))
-        self._kept: dict[tuple, tuple[Tensor, Basis]] = {}
+        self._kept: Kept[Basis] = Kept()
 
     @property
     def coefficients(self) -> Tensor:
@@ -82,31 +66,7 @@ class Nodal(Field):
 
     def basis(self, X: Tensor) -> Basis:
         """Functions at points X (N, D); kept for the next pass over the same points."""
-        key = X.data_ptr(), X._version, X.shape, X.stride(), X.dtype
-        if key not in self._kept:
-            if len(self._kept) == KEPT:
-                del self._kept[next(iter(self._kept))]
-            self._kept[key] = (X, self._basis(X.detach()))
-        return self._kept[key][1]
-
-    def _basis(self, X: Tensor) -> Basis:
-        found, _ = self.locator.nearest(X)
-        N, D = X.shape
-        k = max(kind.size for kind in self.space.kinds)
-        dofs = torch.zeros(N, k, dtype=torch.long, device=X.device)
-        values, gradients = X.new_zeros(N, k), X.new_zeros(N, k, D)
-        for block, kind, numbers, start in zip(self.space.complex.blocks, self.space.kinds, self.space.dofs,
-                                               self.space.complex.starts, strict=True):
-            here = ((found.cell >= start) & (found.cell < start + len(block))).nonzero()[:, 0]
-            if not len(here):
-                continue
-            cell, xi = (found.cell[here] - start).to(numbers.device), found.xi[here]
-            corners = self.space.complex.X[block.nodes[cell]].to(X)
-            J = torch.einsum("nai,nad->ndi", block.kind.gradients(xi), corners)
-            dofs[here, :kind.size] = numbers[cell].to(X.device)
-            values[here, :kind.size] = kind.values(xi)
-            gradients[here, :kind.size] = torch.einsum("nai,nij->naj", kind.gradients(xi), inverse(J))
-        return Basis(dofs, values, gradients)
+        return self._kept((X,), lambda: basis_at(self.space, self.locator, X.detach(), extend=True))
 
     def jet(self, x: Jet) -> Jet:
         X = x.points
