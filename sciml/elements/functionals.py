@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -89,6 +90,7 @@ class Functionals:
             self.matrix = sparse.kron(sparse.diags(shares.sqrt().numpy()), self.matrix, format="csr")
         self.shape = M * len(free), M * len(where.X), len(terms)
         self._copies: dict[tuple, tuple[Tensor, Tensor]] = {}
+        self._parts: dict[tuple, Tensor] = {}
 
     def _assemble(self, where: Places, terms: Sequence[Term], position: np.ndarray) -> sparse.csr_matrix:
         rows, columns, values, start = [], [], [], 0
@@ -112,6 +114,11 @@ class Functionals:
         T = sparse.coo_matrix((join(values), (join(rows), join(columns))), shape=(R, N * K)).tocsr()
         return sparse.diags(self.scale.numpy()) @ T
 
+    @cached_property
+    def _by_column(self) -> sparse.csc_matrix:
+        """T stored for being cut into columns."""
+        return self.matrix.tocsc()
+
     def on(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """T and its transpose as sparse tensors on a device; copied there the first time only."""
         key = device, dtype
@@ -128,7 +135,10 @@ class Functionals:
     def part(self, f: Tensor, start: int) -> Tensor:
         """What the points from `start` on add to the rows, without graph: of f (n, K, …), shape (R, …)."""
         K = self.shape[2]
-        T = _csr(self.matrix[:, start * K:(start + len(f)) * K], f.device, f.dtype)
+        key = start, len(f), f.device, f.dtype
+        if key not in self._parts:                            # the same pieces at every step
+            self._parts[key] = _csr(self._by_column[:, start * K:(start + len(f)) * K].tocsr(), f.device, f.dtype)
+        T = self._parts[key]
         return (T @ f.reshape(f.shape[0] * K, -1)).reshape(self.shape[0], *f.shape[2:])
 
 

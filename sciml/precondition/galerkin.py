@@ -7,20 +7,18 @@ the mean square of that error, whatever the coefficients, the mesh and the shape
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Mapping
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.linalg import spilu, splu
+from scipy.sparse.linalg import splu
 
 from ..elements.functionals import Functionals, evaluations, lumped
 from ..errors import ProblemError, look_up
 from ..problem import Block
 from .coefficients import coefficients, field_leaves, is_linear, other_leaves
 from .operator import Balanced, Solve
-from .preconditioner import Preconditioner, View
-
-log = logging.getLogger(__name__)
+from .preconditioner import Linearized, incomplete
 
 
 class Scaled:
@@ -40,7 +38,7 @@ class Scaled:
         return w * self.factors.solve(r) if trans == "N" else self.factors.solve(w * r, "T")
 
 
-class Galerkin(Preconditioner):
+class Galerkin(Linearized):
     """Weak forms through the inverse of their finite-element matrix: the loss of a regression on the mesh.
 
     Args:
@@ -59,13 +57,10 @@ class Galerkin(Preconditioner):
 
     def __init__(self, solver: str = "lu", drop: float = 1e-4, fill: float = 10.0, every: int = 200):
         look_up("galerkin.solver", solver, dict.fromkeys(("lu", "ilu")))
-        if not 0 <= drop < 1 or not fill >= 1:
-            raise ProblemError(f"galerkin.drop={drop}, galerkin.fill={fill}: drop must lie in [0, 1) and fill be at "
-                               "least 1")
-        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-            raise ProblemError(f"galerkin.every={every!r} must be a number of steps between linearisations")
-        self.solver, self.drop, self.fill, self.every = solver, float(drop), float(fill), every
-        self._state: dict = {}
+        super().__init__(every)
+        approximate = incomplete(self.name, drop, fill)
+        self.factorize = splu if solver == "lu" else approximate
+        self._bases: dict[tuple, sparse.csr_matrix] = {}
 
     def start(self, view, ansatz, points):
         self.weak = [(b, b.tests) for b in view.blocks if isinstance(b.tests, Functionals)]
@@ -82,31 +77,19 @@ class Galerkin(Preconditioner):
         self.linear = all(is_linear(view, b, view.points[b.name]) for b, _ in self.weak)
         self.transform = Solve(tuple(b.name for b, _ in self.weak), None)
         view.transforms.append(self.transform)
-        self._refresh(view)
+        self.refresh(view)
         return ()
 
-    def update(self, view, step):
-        if self.linear or not step or step % self.every:
-            return False
-        before = self._state
-        try:
-            self._refresh(view)
-        except ProblemError as error:              # the field of this moment; the old matrix is still a good one
-            log.warning("the linearisation at step %d is not used: %s", step, error)
-            self._state = before
-            return False
-        return True
-
-    def _refresh(self, view: View) -> None:
+    def refresh(self, view):
         self._state = {"coefficients": [
             coefficients(b, field_leaves(view, b, view.points[b.name]), other_leaves(view, b, view.points[b.name]),
                          view.points[b.name].X[:, 0])[1] for b, _ in self.weak]}
-        self._build()
+        self.build(view)
 
-    def _build(self) -> None:
+    def build(self, view):
         A = self.matrix()
         try:
-            factors = Balanced(A.tocsc(), self._factorize)
+            factors = Balanced(A.tocsc(), self.factorize)
         except RuntimeError as error:
             raise ProblemError(f"precondition=galerkin cannot factorise the matrix of the weak form ({error}): a "
                                "condition seems to be missing, or the linearised problem has no unique "
@@ -116,44 +99,33 @@ class Galerkin(Preconditioner):
                                   for m, (_, tests) in zip(shares, self.weak, strict=True)])
         self.transform.factors = Scaled(factors, weights)
 
-    def _factorize(self, A):
-        return splu(A) if self.solver == "lu" else spilu(A, drop_tol=self.drop, fill_factor=self.fill)
-
     def matrix(self) -> sparse.csr_matrix:
         """A = ∂r/∂u for u in the spaces of the test functions, shape (R, R): blocks by test function and unknown."""
-        return sparse.bmat([[galerkin_block(b, tests, found, other) for _, other in self.weak]
+        return sparse.bmat([[self._block(b, tests, found, other) for _, other in self.weak]
                             for (b, tests), found in zip(self.weak, self._state["coefficients"], strict=True)],
                            format="csr")
 
-    def state_dict(self):
-        return {} if self.linear else dict(self._state)
+    def _block(self, block: Block, tests: Functionals, found: Mapping, trial: Functionals) -> sparse.csr_matrix:
+        """∂r/∂u_j of one weak form for one unknown in the functions of `trial`, shape (R, R′).
 
-    def load_state_dict(self, view, state):
-        if state:
-            self._state = dict(state)
-            self._build()
-
-
-def galerkin_block(block: Block, tests: Functionals, found, trial: Functionals) -> sparse.csr_matrix:
-    """∂r/∂u_j of one weak form for one unknown in the functions of `trial`, shape (R, R′).
-
-    Args:
-        block: With the form's program.
-        tests: Its test functions.
-        found: ∂f_k/∂(∂^α u) at the quadrature points, as `coefficients` gives them.
-        trial: Whose space and free functions the unknown is expanded in.
-    """
-    N, K = tests.shape[1:]
-    total = sparse.csr_matrix((N * K, len(trial.free)))
-    for (k, name, alpha), c in found.items():
-        if name != trial.unknown:
-            continue
-        if sum(alpha) > 1:
-            raise ProblemError(f"precondition=galerkin takes first derivatives in weak forms, and that of "
-                               f"{block.name!r} has one of order {sum(alpha)}")
-        B = evaluations(trial.space, tests.where, alpha, trial.free)
-        spread = sparse.csr_matrix((c.double().cpu().numpy(), (np.arange(N) * K + k, np.arange(N))), shape=(N * K, N))
-        total = total + spread @ B
-    return tests.matrix @ total
-
-
+        Args:
+            block: With the form's program.
+            tests: Its test functions.
+            found: ∂f_k/∂(∂^α u) at the quadrature points, as `coefficients` gives them.
+            trial: Whose space and free functions the unknown is expanded in.
+        """
+        N, K = tests.shape[1:]
+        total = sparse.csr_matrix((N * K, len(trial.free)))
+        for (k, name, alpha), c in found.items():
+            if name != trial.unknown:
+                continue
+            if sum(alpha) > 1:
+                raise ProblemError(f"precondition=galerkin takes first derivatives in weak forms, and that of "
+                                   f"{block.name!r} has one of order {sum(alpha)}")
+            key = block.name, name, alpha                    # the mesh stands still, whatever is linearised on it
+            if key not in self._bases:
+                self._bases[key] = evaluations(trial.space, tests.where, alpha, trial.free)
+            spread = sparse.csr_matrix((c.double().cpu().numpy(), (np.arange(N) * K + k, np.arange(N))),
+                                       shape=(N * K, N))
+            total = total + spread @ self._bases[key]
+        return tests.matrix @ total

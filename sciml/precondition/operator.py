@@ -6,7 +6,6 @@ a regression, with its conditioning. An incomplete factorisation in place of LU 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy import sparse
-from scipy.sparse.linalg import spilu, splu
+from scipy.sparse.linalg import splu
 from torch import Tensor
 
 from ..calculus import Program
@@ -23,10 +22,9 @@ from .coefficients import coefficients, field_leaves, is_linear, other_leaves
 from .differences import difference_matrix
 from .grid import axes_of, place
 from .layout import Layout, lay_out
-from .preconditioner import Preconditioner, View
+from .preconditioner import Linearized, View, incomplete
 from .transform import Transform
 
-log = logging.getLogger(__name__)
 LARGEST = 1e8
 
 
@@ -87,7 +85,7 @@ def _tensor(x: np.ndarray, like: Tensor) -> Tensor:
     return torch.as_tensor(np.ascontiguousarray(x)).to(like)
 
 
-class Discretized(Preconditioner):
+class Discretized(Linearized):
     """What LU and ILU share.
 
     Args:
@@ -102,11 +100,9 @@ class Discretized(Preconditioner):
 
     def __init__(self, residual: str, nodes: object, every: int):
         look_up(f"{self.name}.residual", residual, dict.fromkeys(("equation", "differences")))
-        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-            raise ProblemError(f"{self.name}.every={every!r} must be a number of steps between linearisations")
-        self.residual, self.nodes, self.every = residual, nodes, every
+        super().__init__(every)
+        self.residual, self.nodes = residual, nodes
         self._matrices: dict = {}
-        self._state: dict = {}
 
     def factorize(self, A: sparse.csc_matrix) -> Any:
         """Factors of A with SuperLU's `solve`."""
@@ -128,7 +124,7 @@ class Discretized(Preconditioner):
                 view.stand_ins[part.block.name] = replace(part.block, program=Program(leaves), components=part.unknowns)
         self.transform = Solve(tuple(s.block.name for s in self.layout.parts), None)
         view.transforms.append(self.transform)
-        self._refresh(view)
+        self.refresh(view)
         return self.transform.blocks
 
     def _check_orders(self, values: bool) -> None:
@@ -145,20 +141,7 @@ class Discretized(Preconditioner):
                                    f"data that are built in and {self.name}.residual=equation only; set "
                                    "constraints=hard, or take none")
 
-    def update(self, view, step):
-        if self.linear or not step or step % self.every:
-            return False
-        before = self._state
-        try:
-            self._refresh(view)
-        except ProblemError as error:                  # the field of this moment; the old matrix is still a good one
-            log.warning("the linearisation at step %d is not used: %s", step, error)
-            self._state = before
-            return False
-        return True
-
-    def _refresh(self, view: View) -> None:
-        """Linearises about the field as it is."""
+    def refresh(self, view):
         U = None
         if self.residual == "differences":
             with torch.no_grad():
@@ -169,7 +152,7 @@ class Discretized(Preconditioner):
             parts.append(coefficients(part.block, leaves, other_leaves(view, part.block, part.points),
                                       part.points.X[:, 0]))
         self._state = {"residuals": [f for f, _ in parts], "coefficients": [c for _, c in parts], "values": U}
-        self._build(view)
+        self.build(view)
 
     def _differenced(self, view: View, part, U: Tensor) -> dict:
         """Difference quotients of values at all nodes, where a part's rows are."""
@@ -201,7 +184,7 @@ class Discretized(Preconditioner):
             rows.append(total)
         return sparse.vstack(rows, format="csr")
 
-    def _build(self, view: View) -> None:
+    def build(self, view):
         A = self.assemble(view)
         try:
             factors = Balanced(A.tocsc(), self.factorize)
@@ -222,14 +205,6 @@ class Discretized(Preconditioner):
             assert live.shape == f.shape == (size,)
             self.transform.matrix = A
             self.transform.offset = torch.as_tensor(self.transform.solve(A @ live - f)).to(self.grid.X)
-
-    def state_dict(self):
-        return {} if self.linear else dict(self._state)
-
-    def load_state_dict(self, view, state):
-        if state:
-            self._state = dict(state)
-            self._build(view)
 
 
 class LU(Discretized):
@@ -281,9 +256,7 @@ class ILU(Discretized):
     def __init__(self, drop: float = 1e-4, fill: float = 10.0, residual: str = "equation", nodes: object = None,
                  every: int = 200):
         super().__init__(residual, nodes, every)
-        if not 0 <= drop < 1 or not fill >= 1:
-            raise ProblemError(f"ilu.drop={drop}, ilu.fill={fill}: drop must lie in [0, 1) and fill be at least 1")
-        self.drop, self.fill = float(drop), float(fill)
+        self._incomplete = incomplete(self.name, drop, fill)
 
     def factorize(self, A):
-        return spilu(A, drop_tol=self.drop, fill_factor=self.fill)
+        return self._incomplete(A)

@@ -7,18 +7,24 @@ A preconditioner is started once on an objective: it puts the points of the bloc
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import torch
+from scipy import sparse
+from scipy.sparse.linalg import spilu
 from torch import Tensor, nn
 
 from ..calculus.engines import Engine
+from ..errors import ProblemError
 from ..points import Points
 from ..problem import Block, Problem
 from ..problem.hard import Ansatz
 from .transform import Transform
+
+log = logging.getLogger(__name__)
 
 
 class View(Protocol):
@@ -87,6 +93,72 @@ class Preconditioner(ABC):
 
     def load_state_dict(self, view: View, state: Mapping) -> None:  # noqa: B027  most hold nothing that changes
         """Restores `state_dict`, the points of the view being in place."""
+
+
+class Linearized(Preconditioner):
+    """A preconditioner made of the problem linearised about the field, again every so often.
+
+    Attributes:
+        linear: Whether the problem is, so that one linearisation is enough.
+
+    Args:
+        every: Steps between linearisations.
+
+    Raises:
+        ProblemError: `every` is no number of steps.
+    """
+
+    name: str
+    linear: bool
+
+    def __init__(self, every: int):
+        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+            raise ProblemError(f"{self.name}.every={every!r} must be a number of steps between linearisations")
+        self.every = every
+        self._state: dict = {}
+
+    @abstractmethod
+    def refresh(self, view: View) -> None:
+        """Linearises about the field as it is: fills `_state` and builds from it.
+
+        Raises:
+            ProblemError: The linearised problem has no unique solution.
+        """
+
+    @abstractmethod
+    def build(self, view: View) -> None:
+        """Makes what `_state` says."""
+
+    def update(self, view, step):
+        if self.linear or not step or step % self.every:
+            return False
+        before = self._state
+        try:
+            self.refresh(view)
+        except ProblemError as error:              # the field of this moment; the old matrix is still a good one
+            log.warning("the linearisation at step %d is not used: %s", step, error)
+            self._state = before
+            return False
+        return True
+
+    def state_dict(self):
+        return {} if self.linear else dict(self._state)
+
+    def load_state_dict(self, view, state):
+        if state:
+            self._state = dict(state)
+            self.build(view)
+
+
+def incomplete(name: str, drop: float, fill: float) -> Callable[[sparse.csc_matrix], Any]:
+    """Incomplete LU factorisation with options of a preconditioner.
+
+    Raises:
+        ProblemError: They make no sense.
+    """
+    if not 0 <= drop < 1 or not fill >= 1:
+        raise ProblemError(f"{name}.drop={drop}, {name}.fill={fill}: drop must lie in [0, 1) and fill be at least 1")
+    return lambda A: spilu(A, drop_tol=float(drop), fill_factor=float(fill))
 
 
 class Nothing(Preconditioner):
