@@ -9,7 +9,20 @@ from numpy.polynomial.legendre import leggauss
 from skfem.helpers import dot, grad
 
 import sciml
-from sciml import Box, Dirichlet, Energy, Equation, Initial, Interval, Mesh, Problem, ProblemError, Range, Weak
+from sciml import (
+    Box,
+    Dirichlet,
+    Energy,
+    Equation,
+    Initial,
+    Interval,
+    Mesh,
+    Periodic,
+    Problem,
+    ProblemError,
+    Range,
+    Weak,
+)
 from sciml.elements.functionals import Functionals, lumped
 from sciml.elements.space import Space
 from sciml.mesh.structured import box, refined
@@ -186,6 +199,8 @@ def test_more_parameters_than_test_functions_are_warned_of(caplog):
                      conditions=[Weak(lambda u, v: u.x * v.x)]), "with 2 of them"),
     (lambda: Problem(domain=meshed() * Interval(t=(0, 1)), unknowns="u", conditions=[Weak(lambda u, v: u * v.t)]),
      "in t, but test functions depend on space only"),
+    (lambda: Problem(domain=meshed(), unknowns="u", conditions=[Weak(laplace), Periodic(on=["x-", "x+"])]),
+     "'laplace' and 'periodic' do not go together"),
     (lambda: Weak(laplace, instants=0), "instants=0 must be a whole number"),
     (lambda: Problem(domain=meshed(), unknowns="u", conditions=[Weak(lambda u, v: u * v * v)]),
      "not linear in the test"),

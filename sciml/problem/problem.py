@@ -101,6 +101,7 @@ class Problem:
         set_("extra", extra_inputs(self.setting, self.features))
         set_("blocks", self._blocks())
         self._check_names()
+        self._check_weak()
         check_prescribed(self.blocks)
         check_known(self.setting, self.known, self.derivative_set())
         check_extra(self.setting, self.extra, self.derivative_set())
@@ -182,6 +183,14 @@ class Problem:
                 _probe(self.setting, block)
                 blocks.append(block)
         return tuple(blocks)
+
+    def _check_weak(self) -> None:
+        """Test functions are not periodic: each face would get the natural condition of its own."""
+        weak = next((b.name for b in self.blocks if b.combine in ("test", "energy")), None)
+        periodic = next((b.name for b in self.blocks if b.kind == "periodic"), None)
+        if weak and periodic:
+            raise ProblemError(f"conditions {weak!r} and {periodic!r} do not go together: what is integrated over the "
+                               "mesh demands natural conditions on the periodic faces; write an Equation instead")
 
     def _check_names(self) -> None:
         used = {n for b in self.blocks for n in b.program.requests}

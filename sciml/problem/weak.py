@@ -139,7 +139,7 @@ class Energy(Condition):
         The loss is E itself, not a square: it may be negative, and is for methods that take a loss (adam, soap, lbfgs,
         ssbroyden). Dirichlet data should be built in (constraints="hard"); as a penalty they compete with E. A field
         that oscillates between the quadrature points can lower E without bound: give a degree or a mesh fine enough.
-        `Weak` with the derivative of E goes with Gauss–Newton too, and is the more accurate of the two.
+        `Weak` with the derivative of E goes with Gauss–Newton too.
     """
 
     kind = "energy"
@@ -238,7 +238,7 @@ def _terms(setting: Setting, forms: Mapping[str | None, object], v: str, tests: 
     first = [none, *(tuple(int(i == j) for i in range(D)) for j in columns)]
     found: dict[Term, object] = {}
     for group, form in forms.items():
-        leaves = {leaf.key for leaf in leaves_of(form) if leaf.kind == "test"}
+        leaves = [key for key in Program({"form": form}).leaves if key[0] == "test"]
         high = [key for key in leaves if sum(key[2]) > 1]
         if high:
             raise ProblemError(f"{where}: the form has second derivatives of the test function {high[0][1]!r}; "
@@ -276,21 +276,6 @@ def _vanishes(value, N: int = 16) -> bool:
     leaves = {key: torch.rand(N, generator=generator, dtype=torch.float64) for key in program.leaves}
     (result,) = program(leaves, torch.zeros(N, dtype=torch.float64))
     return bool((result.nan_to_num().abs() < 1e-9).all())
-
-
-def leaves_of(value) -> list:
-    """The leaves of an expression."""
-    found, seen, stack = [], set(), [value]
-    while stack:
-        q = stack.pop()
-        if not isinstance(q, Quantity) or id(q) in seen:
-            continue
-        seen.add(id(q))
-        if hasattr(q, "key"):
-            found.append(q)
-        else:
-            stack.extend([*q.args, *q.kwargs.values()])
-    return found
 
 
 def _free(space: Space, fixed, complex_: Complex) -> Tensor:
