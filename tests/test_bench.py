@@ -84,7 +84,7 @@ def test_steps_at_equal_cost_follow_from_costs_measured_in_turns(monkeypatch):
     monkeypatch.setattr(methods, "FIRST_ORDER", {"Adam": dict(optimizer="adam"),
                                                  "M-ConFIG": dict(optimizer="m-config")})
     monkeypatch.setattr(methods, "_options", lambda o: {**SMALL, "constraints": "soft", **o})
-    found = methods.costs("heat", rounds=2, steps=2)
+    found = methods.costs(Row("heat", 1, None), rounds=2, steps=2)
     assert found["adam"] == 1.0 and 0.05 < found["m-config"] < 20
     row = methods.METHODS[0]
     assert methods.steps_of(row, 1.0) == row.time * methods.RATE and methods.steps_of(row, 1.5) == row.time * 100 / 1.5

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,9 +29,9 @@ FIRST_ORDER: dict[str, dict[str, Any]] = {
     "Adam + GUA": dict(optimizer="adam", balance="gua"),
     "Adam + grad-norm": dict(optimizer="adam", balance="grad-norm"),
     "SOAP + grad-norm": dict(optimizer="soap", balance="grad-norm")}
-PROBLEMS = {"burgers": "Burgers", "kovasznay": "Kovasznay flow", "poisson_scale-L1": "four holes, L = 1",
-            "poisson_scale": "four holes, L = 8"}
-OVERRIDES: dict[str, dict[str, float]] = {"poisson_scale-L1": {"L": 1.0}}
+PROBLEMS = (Row("burgers", 60, None, label="Burgers"), Row("kovasznay", 60, None, label="Kovasznay flow"),
+            Row("poisson_scale", 60, None, label="four holes, L = 1", overrides={"L": 1.0}),
+            Row("poisson_scale", 60, None, label="four holes, L = 8"))
 RATE = 100                       # steps of Adam that stand for a second
 
 
@@ -44,13 +45,12 @@ def method(name: str) -> str:
     return name.lower().replace(" ", "")
 
 
-METHODS = tuple(Row(problem.split("-")[0], 60, None, label=label, method=method(name), options=_options(options),
-                    overrides=OVERRIDES.get(problem, {}))
-                for problem, label in PROBLEMS.items() for name, options in FIRST_ORDER.items())
+METHODS = tuple(replace(problem, method=method(name), options=_options(options))
+                for problem in PROBLEMS for name, options in FIRST_ORDER.items())
 
 
-def costs(problem: str, device: str = "cpu", rounds: int = 7, steps: int = 20) -> dict[str, float]:
-    """Seconds per step over Adam's on one of `PROBLEMS`, by method: the median of rounds in which all take turns.
+def costs(row: Row, device: str = "cpu", rounds: int = 7, steps: int = 20) -> dict[str, float]:
+    """Seconds per step over Adam's on the problem of a row, by method: the median of rounds in which all take turns.
 
     On a CPU seconds are those of the processor, which other processes do not take part in.
     """
@@ -58,7 +58,7 @@ def costs(problem: str, device: str = "cpu", rounds: int = 7, steps: int = 20) -
     runs = {}
     for name, options in FIRST_ORDER.items():
         given = {**_options(options), "steps": 10**6, "device": device}
-        found = load_problem(problem.split("-")[0], OVERRIDES.get(problem, {}))
+        found = load_problem(row.problem, row.overrides)
         runs[method(name)] = Training(found, make_recipe(found.defaults, given))
     for run in runs.values():
         run.advance(10)                                      # compiles
@@ -80,18 +80,18 @@ def steps_of(row: Row, over_adam: float) -> int:
 
 def table(device: str, out: Path) -> str:
     """Markdown: median error by method and problem, in brackets its ratio to Adam's; range; steps."""
-    lines = ["| method | " + " | ".join(PROBLEMS.values()) + " |", "|---" * (1 + len(PROBLEMS)) + "|"]
+    lines = ["| method | " + " | ".join(p.label for p in PROBLEMS) + " |", "|---" * (1 + len(PROBLEMS)) + "|"]
     base: dict[str, float] = {}
     for name in FIRST_ORDER:
         cells = []
         for problem in PROBLEMS:
-            row = next(r for r in METHODS if r.name == problem and r.method == method(name))
+            row = next(r for r in METHODS if r.name == problem.name and r.method == method(name))
             found = row.results(device, out)
             if not found:
                 cells.append("–")
                 continue
             errors = [f["error"] for f in found]
-            ratio = median(errors) / base.setdefault(problem, median(errors))
+            ratio = median(errors) / base.setdefault(problem.name, median(errors))
             cells.append(f"{median(errors):.1e} ({ratio:.2g}); {min(errors):.1e} – {max(errors):.1e}; "
                          f"{found[0]['steps']:,} steps" + (f", seeds: {len(found)}" if len(found) != 3 else ""))
         lines.append(f"| {name} | " + " | ".join(cells) + " |")

@@ -142,7 +142,7 @@ def machine() -> dict:
 def _equal_steps(row: Row, device: str, out: Path) -> int:
     path = out / f"methods-cost-{row.name}-{device}.json"
     if not path.exists():
-        _keep(path, {"over adam": methods.costs(row.name, device), "machine": machine()})
+        _keep(path, {"over adam": methods.costs(row, device), "machine": machine()})
     return methods.steps_of(row, json.loads(path.read_text())["over adam"][row.method])
 
 
