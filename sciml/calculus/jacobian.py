@@ -14,30 +14,14 @@ that a parameter used in any other way is noticed and not left where it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from .jet import LinearRecord
+from .tape import Contribution, Record
 
 
-class Contribution(NamedTuple):
-    """∂r_n/∂tensor of one component: the columns, or the outer products Σ_s a_s h_sᵀ that they are the sum of.
-
-    Args:
-        tensor: A parameter, or what was computed from parameters.
-        columns: Shape (N, …); None for a layer.
-        adjoint, matrix: a of shape (S, N, out) and h of shape (S, N, in) of a layer.
-    """
-
-    tensor: Tensor
-    columns: Tensor | None
-    adjoint: Tensor
-    matrix: Tensor | None
-
-
-def contributions(component: Tensor, tape: Sequence,
+def contributions(component: Tensor, tape: Sequence[Record],
                   expanded: Sequence[tuple[Tensor, Tensor]] = ()) -> Iterator[tuple[int, Contribution]]:
     """What one reverse pass of Σ_n r_n finds for every record, with the record's number.
 
@@ -54,29 +38,24 @@ def contributions(component: Tensor, tape: Sequence,
     for number, (record, a) in enumerate(zip(tape, grads, strict=False)):
         if a is None:
             continue
-        h = record.source.detach()
-        if isinstance(record, LinearRecord):
-            if record.gain is not None:
-                before = (a * (h @ record.weight.detach().T)).sum(0)
-                yield number, Contribution(record.gain, before, a, None)
-            b = a if record.gain is None else a * record.gain.detach()
-            yield number, Contribution(record.weight, None, b, h)
-            if record.bias is not None:
-                yield number, Contribution(record.bias, a[0], a, None)
-        else:
-            product = (a * h).sum(0)
-            product = product.sum(-1) if record.factor.ndim == 0 else product
-            yield number, Contribution(record.factor, product, a, None)
+        for what in record.contributions(a):
+            yield number, what
     for (p, _), a in zip(expanded, grads[len(tape):], strict=True):
         if a is not None:
             yield -1, Contribution(p, a, a, None)
 
 
-def relevant(tape: Sequence, parameters: Sequence[Tensor]) -> list:
+def relevant(tape: Sequence[Record], parameters: Sequence[Tensor]) -> list[Record]:
     """Records that touch some parameters: a reverse pass for the last layer stops there."""
     wanted = {id(p) for p in parameters}
-    tensors = lambda r: (r.weight, r.bias, r.gain) if isinstance(r, LinearRecord) else (r.factor,)
-    return [r for r in tape if any(t is not None and (id(t) in wanted or t.grad_fn is not None) for t in tensors(r))]
+
+    def touches(t: Tensor) -> bool:
+        if id(t) in wanted or t.grad_fn is None:
+            return id(t) in wanted
+        found = torch.autograd.grad(t, list(parameters), torch.ones_like(t), retain_graph=True, allow_unused=True)
+        return any(g is not None for g in found)
+
+    return [r for r in tape if any(touches(t) for t in r.tensors)]
 
 
 def place(found: dict[int, Tensor], what: Contribution, parameters: Sequence[Tensor],

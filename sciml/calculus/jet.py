@@ -16,33 +16,12 @@ Jacobian of pointwise residuals is read off (`jacobian.py`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from .activations import Activation
 from .indices import IndexSet
-
-
-@dataclass
-class LinearRecord:
-    """z = h (g ⊙ W)ᵀ + b on all streams: enough to form ∂r/∂W, ∂r/∂g and ∂r/∂b point by point."""
-
-    weight: Tensor
-    bias: Tensor | None
-    source: Tensor
-    target: Tensor
-    gain: Tensor | None = None
-
-
-@dataclass
-class ScaleRecord:
-    """y = a ⊙ h on all streams, a broadcast over the last axis."""
-
-    factor: Tensor
-    source: Tensor
-    target: Tensor
+from .tape import LinearRecord, ScaleRecord
 
 
 class Jet:

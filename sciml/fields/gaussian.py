@@ -1,0 +1,158 @@
+"""Fields made of Gaussians, as in splatting: an adaptive basis whose derivatives are closed formulas.
+
+    u_c(x) = Σ_i a_ic G_i(x),    G_i(x) = exp(−½ (x − μ_i)ᵀ Σ_i⁻¹ (x − μ_i)),    Σ_i = R_i diag(s_i²) R_iᵀ
+
+The field is linear in its amplitudes a, its head: for a linear equation one least-squares solution is the training
+(`optimizer="least-squares"`), and centres and shapes are left where they are or follow by variable projection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..calculus.gaussian import GaussianRecord, streams
+from ..calculus.jet import Jet, linear
+from ..errors import ProblemError
+from .field import Field
+
+COVARIANCES = ("isotropic", "diagonal", "full")
+TRAINED = ("amplitudes", "shapes")
+
+
+class GaussianField(Field):
+    """A sum of M Gaussians with C amplitudes each.
+
+    Args:
+        centres: μ, shape (M, D).
+        scales: s, shape (M, D), (M, 1) or (M,), positive.
+        outputs: C.
+        covariance: "isotropic" (one s per Gaussian), "diagonal", or "full" (s and a rotation R = exp(skew(ω))).
+        train: "amplitudes", or "shapes": centres, scales and rotations as well.
+        periods: Period by column of periodic coordinates: each Gaussian has an image on either side.
+        dtype: Of the parameters.
+
+    Attributes:
+        amplitudes: a, shape (C, M).
+        centres: μ.
+        log_scales: log s, shape (M, D); (M, 1) if isotropic.
+        rotations: ω, shape (M, D (D − 1)/2), of full covariances.
+
+    Raises:
+        ProblemError: Shapes do not fit, or a scale is not positive.
+
+    Note:
+        Scales stay between a tenth and ten times the range of those at the start, and centres within the box of those
+        at the start widened by the largest scale: beyond that their derivatives vanish, and nothing moves them further.
+
+    Source: for Gaussians as fields of differential equations, Kang et al. (2025), Physics-Informed Gaussians, ICLR,
+        arXiv:2412.05994, who train all parameters by gradients; closed forms and solved amplitudes are our own notes'.
+    """
+
+    amplitudes: nn.Parameter
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, centres: Tensor, scales: Tensor, outputs: int = 1, covariance: str = "diagonal",
+                 train: str = "amplitudes", periods: dict[int, float] | None = None,
+                 dtype: torch.dtype = torch.float64):
+        super().__init__()
+        _check(centres, scales, covariance, train)
+        M, D = centres.shape
+        scales = scales.reshape(M, -1)
+        if covariance == "isotropic":
+            scales = scales.log().mean(1, keepdim=True).exp()
+        elif scales.shape[1] == 1:
+            scales = scales.expand(M, D)
+        self.covariance, self.outputs, self.dimension = covariance, outputs, D
+        self.periods = dict(periods or {})
+        shapes = train == "shapes"
+        self.amplitudes = nn.Parameter(torch.zeros(outputs, M, dtype=dtype))
+        self.centres = nn.Parameter(centres.to(dtype).clone(), requires_grad=shapes)
+        self.log_scales = nn.Parameter(scales.to(dtype).log().clone(), requires_grad=shapes)
+        self.rotations: nn.Parameter | None = None
+        if covariance == "full":
+            self.rotations = nn.Parameter(torch.zeros(M, D * (D - 1) // 2, dtype=dtype), requires_grad=shapes)
+        self.register_buffer("low", self.log_scales.detach().min() - 2.302585)
+        self.register_buffer("high", self.log_scales.detach().max() + 2.302585)
+
+    @property
+    def count(self) -> int:
+        """M, the number of Gaussians."""
+        return self.centres.shape[0]
+
+    @property
+    def head(self):
+        """The amplitudes."""
+        return (self.amplitudes,)
+
+    def shape(self) -> Tensor:
+        """log s within its bounds, shape (M, D), or Σ, shape (M, D, D), of full covariances."""
+        log_s = self.log_scales
+        if log_s.requires_grad or self.covariance == "isotropic":
+            log_s = log_s.clamp(self.low, self.high).expand(-1, self.dimension)
+        return log_s if self.rotations is None else covariances(log_s, self.rotations)
+
+    def features(self, x: Jet) -> Jet:
+        """G_i and their derivatives, the sum over images along periodic coordinates, shape (S, N, M)."""
+        X = x.points
+        if X is None:
+            raise ProblemError("model=gaussian reads coordinates as they are; it takes no features of them")
+        centres, shape = self.centres, self.shape()
+        total: Tensor | None = None
+        for shift in self._images(X):
+            part = streams(X + shift, centres, shape, x.indices)
+            if x.tape is not None and (centres.requires_grad or shape.requires_grad):
+                x.tape.append(GaussianRecord(X + shift, centres, shape, x.indices, part))
+            total = part if total is None else total + part
+        assert total is not None
+        return Jet(total, x.indices, None, x.tape)
+
+    def _images(self, X: Tensor) -> list[Any]:
+        """What is added to points: −L, 0 and L along each periodic coordinate."""
+        shifts: list[Tensor] = [X.new_zeros(self.dimension)]
+        for column, period in self.periods.items():
+            step = X.new_zeros(self.dimension)
+            step[column] = period
+            shifts = [s + k * step for s in shifts for k in (-1, 0, 1)]
+        return shifts
+
+    def jet(self, x: Jet) -> Jet:
+        return linear(self.features(x), self.amplitudes)
+
+
+def covariances(log_scales: Tensor, rotations: Tensor) -> Tensor:
+    """Σ = R diag(s²) Rᵀ with R = exp(skew(ω)), shape (M, D, D).
+
+    Args:
+        log_scales: log s, shape (M, D).
+        rotations: ω, shape (M, D (D − 1)/2): in two dimensions the angle, in three the axis times the angle.
+    """
+    M, D = log_scales.shape
+    i, j = torch.triu_indices(D, D, 1, device=log_scales.device)
+    skew = log_scales.new_zeros(M, D, D).index_put((torch.arange(M, device=i.device)[:, None], i, j), rotations)
+    R = torch.linalg.matrix_exp(skew.mT - skew)
+    return (R * torch.exp(2 * log_scales)[:, None, :]) @ R.mT
+
+
+def _check(centres: Tensor, scales: Tensor, covariance: str, train: str) -> None:
+    if covariance not in COVARIANCES:
+        raise ProblemError(f"model.covariance={covariance!r} must be one of {', '.join(COVARIANCES)}")
+    if train not in TRAINED:
+        raise ProblemError(f"model.train={train!r} must be one of {', '.join(TRAINED)}")
+    if centres.ndim != 2 or not len(centres):
+        raise ProblemError(f"centres of Gaussians have shape {tuple(centres.shape)}, expected (M, D) with M ≥ 1")
+    M, D = centres.shape
+    if tuple(scales.shape) not in {(M,), (M, 1), (M, D)}:
+        raise ProblemError(f"scales of Gaussians have shape {tuple(scales.shape)}, expected ({M},), ({M}, 1) or "
+                           f"({M}, {D})")
+    if not bool((scales > 0).all()) or not bool(torch.isfinite(centres).all() & torch.isfinite(scales).all()):
+        raise ProblemError("centres and scales of Gaussians must be finite, and scales positive")
+
+
+def tensor_centres(lines: Sequence[Tensor]) -> Tensor:
+    """Centres of a tensor lattice from those along the coordinates, shape (M, D)."""
+    return torch.stack(torch.meshgrid(*lines, indexing="ij"), dim=-1).reshape(-1, len(lines))
