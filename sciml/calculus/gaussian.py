@@ -24,6 +24,8 @@ from torch import Tensor
 from .indices import IndexSet, MultiIndex
 from .tape import Contribution
 
+CACHED = 2**17           # numbers of a table of points by Gaussians that are worked on at a time
+
 
 def _raised(alpha: MultiIndex, *axes: int) -> MultiIndex:
     """α with some of its entries raised by one."""
@@ -156,6 +158,66 @@ class _Streams(torch.autograd.Function):
         return of_x, of_mu, of_shape, None
 
 
+def sums(X: Tensor, centres: Tensor, shape: Tensor, amplitudes: Tensor, indices: IndexSet) -> Tensor:
+    """Σ_i a_ci D^α G_i(x_n), shape (S, N, C), without keeping the streams of single Gaussians.
+
+    Args:
+        X, centres, shape, indices: As in `streams`.
+        amplitudes: a, shape (C, M).
+    """
+    if torch.compiler.is_compiling():
+        return streams(X, centres, shape, indices) @ amplitudes.t()
+    return _Sums.apply(X, centres, shape, amplitudes, indices)
+
+
+def _pieces(N: int, M: int) -> Iterator[slice]:
+    """Rows of points whose tables with all Gaussians stay in a core's cache."""
+    size = max(CACHED // M, 1)
+    for start in range(0, N, size):
+        yield slice(start, min(start + size, N))
+
+
+class _Sums(torch.autograd.Function):
+    """`sums`: piece by piece; the reverse pass makes the streams again instead of keeping them."""
+
+    @staticmethod
+    def forward(ctx, X, centres, shape, amplitudes, indices):
+        ctx.indices = indices
+        ctx.save_for_backward(X, centres, shape, amplitudes)
+        evaluate = _diagonal if shape.ndim == 2 else _full
+        A = amplitudes.t()
+        out = X.new_empty(len(indices), X.shape[0], A.shape[1])
+        for rows in _pieces(len(X), len(centres)):
+            out[:, rows] = evaluate(X[rows], centres, shape, indices) @ A
+        return out
+
+    @staticmethod
+    def backward(ctx, adjoint):
+        saved = ctx.saved_tensors
+        needs = ctx.needs_input_grad[:4]
+        if torch.is_grad_enabled():                       # another derivative may follow: by the differentiable way
+            X, centres, shape, amplitudes = given = [t if n else t.detach() for t, n in zip(saved, needs, strict=True)]
+            out = streams(X, centres, shape, ctx.indices) @ amplitudes.t()
+            wanted = [t for t, n in zip(given, needs, strict=True) if n]
+            found = iter(torch.autograd.grad(out, wanted, adjoint, create_graph=True))
+            return *(next(found) if n else None for n in needs), None
+        X, centres, shape, amplitudes = saved
+        totals = [torch.zeros_like(t) for t in saved]
+        for rows in _pieces(len(X), len(centres)):
+            a = adjoint[:, rows]
+            with torch.enable_grad():
+                piece = [t.detach().requires_grad_(n) for t, n in zip((X[rows], centres, shape), needs, strict=False)]
+                G = streams(piece[0], piece[1], piece[2], ctx.indices)
+            if any(needs[:3]):
+                found = iter(torch.autograd.grad(G, [t for t in piece if t.requires_grad], a @ amplitudes))
+                for i in range(3):
+                    if needs[i]:
+                        (totals[i][rows] if i == 0 else totals[i]).add_(next(found))
+            if needs[3]:
+                totals[3] += torch.einsum("snc,snm->cm", a, G.detach())
+        return *(t if n else None for t, n in zip(totals, needs, strict=True)), None
+
+
 @dataclass
 class GaussianRecord:
     """Streams of Gaussians at points, with the tensors that centres and shapes were given as."""
@@ -181,9 +243,10 @@ class GaussianRecord:
         wide = extended(indices, 2 if shaped else 1)
         more = streams(self.X.detach(), self.centres.detach(), shape, wide)
         if moved:
-            columns = [-sum(adjoint[i] * more[wide.position(_raised(alpha, k))]
-                            for i, alpha in enumerate(indices.indices)) for k in range(indices.dimension)]
-            yield Contribution(self.centres, torch.stack(columns, dim=-1), adjoint, None)
+            first = [torch.stack([adjoint[i] * more[wide.position(_raised(alpha, k))]
+                                  for i, alpha in enumerate(indices.indices)]).sum(0)
+                     for k in range(indices.dimension)]
+            yield Contribution(self.centres, -torch.stack(first, dim=-1), adjoint, None)
         if shaped:
             totals: list[Tensor] = []
             for i in range(len(indices)):

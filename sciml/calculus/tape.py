@@ -1,7 +1,7 @@
 """Records of operations with parameters: what a pass leaves on its tape for Jacobians to be read off.
 
-A record knows the tensor that the operation made, `target` of shape (S, N, W), and for adjoints a_s,n = ∂r_n/∂target_s,n
-the derivatives ∂r_n/∂θ of the tensors θ that it used.
+A record knows the tensor that the operation made, `target` of shape (S, N, W), and for adjoints
+a_s,n = ∂r_n/∂target_s,n the derivatives ∂r_n/∂θ of the tensors θ that it used.
 """
 
 from __future__ import annotations

@@ -3,11 +3,12 @@
 from .build import MODELS, FieldOptions, build_network
 from .constrained import Constrained, Lifted
 from .field import Field, head_of, parameter_count
+from .gaussian import GaussianField
 from .networks import MLP, NETWORKS, ModifiedMLP, PirateNet, Siren
 from .nodal import Nodal
 from .piecewise import Piecewise
 
 __all__ = [
-    "MLP", "MODELS", "NETWORKS", "Constrained", "Field", "FieldOptions", "Lifted", "ModifiedMLP", "Nodal", "Piecewise",
-    "PirateNet", "Siren", "build_network", "head_of", "parameter_count",
+    "MLP", "MODELS", "NETWORKS", "Constrained", "Field", "FieldOptions", "GaussianField", "Lifted", "ModifiedMLP",
+    "Nodal", "Piecewise", "PirateNet", "Siren", "build_network", "head_of", "parameter_count",
 ]

@@ -13,6 +13,7 @@ from torch import Generator
 from ..calculus import ACTIVATIONS, Frame
 from ..errors import ProblemError, check_types, look_up, unknown_name
 from .field import Field
+from .gaussian import COVARIANCES, TRAINED, GaussianField
 from .known import Features
 from .layers import Embedding, FourierFeatures, random_features
 from .networks import MLP, NETWORKS
@@ -20,7 +21,7 @@ from .nodal import Nodal
 from .piecewise import Piecewise
 from .shape import Shape
 
-MODELS: dict[str, Callable[..., Field]] = {**NETWORKS, "nodal": Nodal}
+MODELS: dict[str, Callable[..., Field]] = {**NETWORKS, "nodal": Nodal, "gaussian": GaussianField}
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,13 @@ class FieldOptions:
         scale: Of model=fourier: "none", or "inverse-symbol" to precondition its parameters by the equation.
         gamma: With it, the scale γ of modes that the equation does not see.
         order: Of model=nodal: of the finite elements, 1 or 2.
+        centres: Of model=gaussian: Gaussians along every coordinate, ghosts included, or a number for each; None: 64 in
+            one dimension, 28 in two, 12 in three.
+        overlap: c, their scale over their distance.
+        ghosts: Rings of them beyond the domain, or a number for each coordinate; None: round(3.3 c), fewer where there
+            are few centres.
+        covariance: "isotropic", "diagonal" or "full".
+        train: "amplitudes", or "shapes": centres, scales and rotations as well.
     """
 
     width: int = 20
@@ -54,6 +62,11 @@ class FieldOptions:
     scale: str = "none"
     gamma: float = 1.0
     order: int = 1
+    centres: int | tuple | None = None
+    overlap: float = 1.5
+    ghosts: int | tuple | None = None
+    covariance: str = "diagonal"
+    train: str = "amplitudes"
 
     def __post_init__(self):
         check_types(self, "model.")
@@ -67,6 +80,16 @@ class FieldOptions:
         look_up("model.scale", self.scale, dict.fromkeys(("none", "inverse-symbol")))
         if not self.gamma > 0:
             raise ProblemError(f"model.gamma={self.gamma} must be positive, or the modes it scales could not move")
+        look_up("model.covariance", self.covariance, dict.fromkeys(COVARIANCES))
+        look_up("model.train", self.train, dict.fromkeys(TRAINED))
+        for name, least in (("centres", 2), ("ghosts", 0)):
+            given = getattr(self, name)
+            counts = given if isinstance(given, tuple | list) else (given,)
+            if not all(n is None or (isinstance(n, int) and not isinstance(n, bool) and n >= least) for n in counts):
+                raise ProblemError(f"model.{name}={given!r} must be a whole number of at least {least}, or one for "
+                                   "each coordinate, as in (28, 7, 7)")
+        if not 0.3 <= self.overlap <= 5:
+            raise ProblemError(f"model.overlap={self.overlap} must be a scale over a distance from 0.3 to 5")
         if self.fourier < 0:
             raise ProblemError(f"model.fourier={self.fourier} must be 0 (none) or a number of features")
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..calculus.gaussian import GaussianRecord, streams
+from ..calculus.gaussian import GaussianRecord, streams, sums
 from ..calculus.jet import Jet, linear
 from ..errors import ProblemError
 from .field import Field
@@ -91,16 +91,14 @@ class GaussianField(Field):
 
     def shape(self) -> Tensor:
         """log s within its bounds, shape (M, D), or Σ, shape (M, D, D), of full covariances."""
-        log_s = self.log_scales
+        log_s: Tensor = self.log_scales
         if log_s.requires_grad or self.covariance == "isotropic":
             log_s = log_s.clamp(self.low, self.high).expand(-1, self.dimension)
         return log_s if self.rotations is None else covariances(log_s, self.rotations)
 
     def features(self, x: Jet) -> Jet:
         """G_i and their derivatives, the sum over images along periodic coordinates, shape (S, N, M)."""
-        X = x.points
-        if X is None:
-            raise ProblemError("model=gaussian reads coordinates as they are; it takes no features of them")
+        X = self._points(x)
         centres, shape = self.centres, self.shape()
         total: Tensor | None = None
         for shift in self._images(X):
@@ -110,6 +108,11 @@ class GaussianField(Field):
             total = part if total is None else total + part
         assert total is not None
         return Jet(total, x.indices, None, x.tape)
+
+    def _points(self, x: Jet) -> Tensor:
+        if x.points is None:
+            raise ProblemError("model=gaussian reads coordinates as they are; it takes no features of them")
+        return x.points
 
     def _images(self, X: Tensor) -> list[Any]:
         """What is added to points: −L, 0 and L along each periodic coordinate."""
@@ -121,7 +124,11 @@ class GaussianField(Field):
         return shifts
 
     def jet(self, x: Jet) -> Jet:
-        return linear(self.features(x), self.amplitudes)
+        if x.tape is not None or torch._C._functorch.maybe_current_level() is not None:
+            return linear(self.features(x), self.amplitudes)
+        X, shape = self._points(x), self.shape()
+        parts = [sums(X + shift, self.centres, shape, self.amplitudes, x.indices) for shift in self._images(X)]
+        return Jet(torch.stack(parts).sum(0) if len(parts) > 1 else parts[0], x.indices)
 
 
 def covariances(log_scales: Tensor, rotations: Tensor) -> Tensor:

@@ -16,9 +16,13 @@ from ..errors import ProblemError
 REACH = 3.3                # scales that the outermost ghosts lie beyond the ends
 
 
-def ghosts_of(overlap: float) -> int:
-    """g = round(3.3 c): the outermost ghosts lie 3 to 3.5 scales beyond the ends."""
-    return round(REACH * overlap)
+def ghosts_of(overlap: float, n: int | None = None) -> int:
+    """g = round(3.3 c): the outermost ghosts lie 3 to 3.5 scales beyond the ends; fewer if less than 3 of n were left.
+
+    Where a field is hardly resolved, resolution inside is worth more than ghosts.
+    """
+    g = round(REACH * overlap)
+    return g if n is None else min(g, max((n - 3) // 2, 0))
 
 
 def lattice(low: float, high: float, n: int, overlap: float, ghosts: int | None = None) -> tuple[Tensor, float]:
@@ -28,12 +32,12 @@ def lattice(low: float, high: float, n: int, overlap: float, ghosts: int | None 
         low, high: Ends a, b.
         n: Centres, ghosts included.
         overlap: c = s/h, 1.2 to 2; larger ones are more accurate and worse conditioned.
-        ghosts: g beyond either end; None: `ghosts_of` the overlap.
+        ghosts: g beyond either end; None: `ghosts_of` the overlap and n.
 
     Raises:
         ProblemError: Fewer than two centres are left inside.
     """
-    g = ghosts_of(overlap) if ghosts is None else ghosts
+    g = ghosts_of(overlap, n) if ghosts is None else ghosts
     if n - 2 * g < 2:
         raise ProblemError(f"{n} Gaussians along a coordinate, {g} of them beyond either end, leave fewer than two "
                            f"inside; take at least {2 * g + 2}, a smaller overlap or fewer ghosts")

@@ -15,6 +15,7 @@ from ..points import Points
 from ..precondition.symbol import precondition_parameters
 from ..problem import Block, Problem
 from ..problem.hard import Ansatz, build
+from .gaussian import gaussian_field
 from .nodal import nodal_ansatz, nodal_field
 from .objective import Objective
 from .parameters import TrainableParameters
@@ -26,6 +27,8 @@ def build_field(problem: Problem, recipe: Recipe, ansatz: Ansatz) -> nn.Module:
     dtype = DTYPES[recipe.dtype]
     if recipe.model == "nodal":
         return nodal_field(problem, recipe.field_options().order, dtype, ansatz)
+    if recipe.model == "gaussian":
+        return wrapped(gaussian_field(problem, recipe, ansatz), problem, ansatz)
     periods = {problem.coordinates.index(c): p for c, p in ansatz.periods.items()}
     breaks = {problem.coordinates.index(c): places for c, places in problem.setting.breaks.items()}
     network = build_network(recipe.model, problem.region.bounds, len(problem.unknowns), recipe.field_options(),
@@ -70,7 +73,7 @@ def build_objective(problem: Problem, recipe: Recipe, network: nn.Module | None 
             objective.points[b.name] = b.region.to(device=recipe.device, dtype=dtype)
             objective.data[b.name] = {k: v.to(recipe.device, dtype) for k, v in b.data.items()}
         b.program.constants(objective.device, dtype)       # before anything is traced: a traced copy repeats every step
-    if own is not None:
+    if own is not None and not isinstance(own, Field):
         _demand_derivatives(objective, own)
     if recipe.compile:
         objective.compile_pass()
@@ -141,6 +144,7 @@ def point_count(problem: Problem, recipe: Recipe, block: Block) -> int:
     """Number of points of a block."""
     if isinstance(block.region, Points):
         return len(block.region)
+    assert recipe.points is not None                       # `Training` fills it in
     inside = block.region is problem.region
     return block.count or (recipe.points if inside else recipe.boundary_points or max(recipe.points // 4, 1))
 

@@ -31,6 +31,7 @@ from ..optim import (
 from ..optim.build import ALIASES
 from ..precondition import PRECONDITIONERS, build_preconditioner
 from ..sampling import SAMPLERS
+from .families import family_defaults
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 SCHEDULES = ("constant", "cosine", "exponential")
@@ -58,7 +59,7 @@ class Recipe:
         model: Name of the architecture.
         optimizer: Stages, e.g. "gauss-newton" or "adam:2000,gauss-newton"; "auto": see `auto.py`.
         sampler: Name of the sampler of regions; fixed points and integrals keep theirs.
-        points: Interior points.
+        points: Interior points; None: 2000, or three for each function of a field that is solved for.
         boundary_points: Points of each other condition; None: a quarter of `points`.
         balance: "fixed", or names of balancers joined by "+", e.g. "grad-norm", "causal+config".
         precondition: Name of a preconditioner of the loss; "none": the plain residual.
@@ -82,7 +83,7 @@ class Recipe:
     model: str = "mlp"
     optimizer: str = "auto"
     sampler: str = "rad"
-    points: int = 2000
+    points: int | None = None
     boundary_points: int | None = None
     balance: str = "fixed"
     precondition: str = "none"
@@ -111,8 +112,9 @@ class Recipe:
         look_up("schedule", self.schedule, dict.fromkeys(SCHEDULES))
         look_up("constraints", self.constraints, dict.fromkeys(("auto", "hard", "soft")))
         for name in ("points", "chunk"):
-            if getattr(self, name) < 1:
-                raise ProblemError(f"{name}={getattr(self, name)} must be at least 1")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ProblemError(f"{name}={value} must be at least 1")
         for name in ("steps", "time", "batch", "boundary_points", "clip", "diagnose"):
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -282,7 +284,7 @@ def make_recipe(defaults: Mapping[str, object], given: Mapping[str, object]) -> 
     plain: dict[str, Any] = {}
     options: dict[str, dict[str, object]] = {}
     given = {k: v for k, v in given.items() if v is not None}
-    for key, value in defaults.items():
+    for key, value in family_defaults(defaults, given).items():
         _put(key, value, plain, options)
     if ("steps" in given) != ("time" in given):            # a budget of one kind replaces a default of the other
         plain.pop("time" if "steps" in given else "steps", None)

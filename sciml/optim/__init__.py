@@ -16,6 +16,7 @@ from .extra import EXTRA
 from .gauss_newton import GaussNewton
 from .gauss_newton_cg import GaussNewtonCG
 from .lbfgs import LBFGS
+from .least_squares import LeastSquares
 from .m_config import MConFIG
 from .multiadam import MultiAdam
 from .natural import ENGD, ENGDW, SPRING
@@ -25,6 +26,6 @@ from .varpro import VarPro
 
 __all__ = [
     "BFGS", "DENSE", "ENGD", "ENGDW", "EXTRA", "LBFGS", "OPTIMIZERS", "SOAP", "SPRING", "SSBFGS", "GaussNewton",
-    "GaussNewtonCG", "MConFIG", "MultiAdam", "NystromNewtonCG", "SSBroyden", "VarPro", "build_optimizer",
-    "is_optimizer", "is_second_order", "needs", "optimizer_class", "optimizer_name", "rounds_steps",
+    "GaussNewtonCG", "LeastSquares", "MConFIG", "MultiAdam", "NystromNewtonCG", "SSBroyden", "VarPro",
+    "build_optimizer", "is_optimizer", "is_second_order", "needs", "optimizer_class", "optimizer_name", "rounds_steps",
 ]

@@ -15,6 +15,7 @@ from .extra import EXTRA, MUONS, extra_class, groups_for, rehearse
 from .gauss_newton import GaussNewton
 from .gauss_newton_cg import GaussNewtonCG
 from .lbfgs import LBFGS
+from .least_squares import LeastSquares
 from .m_config import MConFIG
 from .multiadam import MultiAdam
 from .natural import ENGD, ENGDW, SPRING
@@ -23,9 +24,9 @@ from .soap import SOAP
 from .varpro import VarPro
 
 OWN: dict[str, type[torch.optim.Optimizer]] = {
-    "gauss-newton": GaussNewton, "gauss-newton-cg": GaussNewtonCG, "varpro": VarPro, "engd": ENGD, "engd-w": ENGDW,
-    "spring": SPRING, "lbfgs": LBFGS, "bfgs": BFGS, "ssbfgs": SSBFGS, "ssbroyden": SSBroyden, "nncg": NystromNewtonCG,
-    "soap": SOAP, "multiadam": MultiAdam, "m-config": MConFIG}
+    "gauss-newton": GaussNewton, "gauss-newton-cg": GaussNewtonCG, "least-squares": LeastSquares,
+    "varpro": VarPro, "engd": ENGD, "engd-w": ENGDW, "spring": SPRING, "lbfgs": LBFGS, "bfgs": BFGS, "ssbfgs": SSBFGS,
+    "ssbroyden": SSBroyden, "nncg": NystromNewtonCG, "soap": SOAP, "multiadam": MultiAdam, "m-config": MConFIG}
 ALIASES = {"levenberg-marquardt": "gauss-newton", "lm": "gauss-newton", "gn": "gauss-newton", "l-bfgs": "lbfgs",
            "multi-adam": "multiadam", "mconfig": "m-config"}
 _UNFIT = {"Optimizer", "LBFGS", "SparseAdam"}
@@ -49,7 +50,7 @@ def needs(name: str) -> str:
     | "closure" | a loss closure on fixed points | quasi-Newton; has `stuck`, `forget` and `evaluated` |
     | "hessian" | a loss with a graph that is twice differentiable, and a generator | Newton–CG; has `refused`, \
 `forget` and `extras` |
-    | "residual" | `linearize` and `residual` | Gauss–Newton; has `refused` and `extras` |
+    | "residual" | `linearize` and `residual` | Gauss–Newton, least squares; has `refused` and `extras` |
     | "factored" | the same with J by its factors | natural gradients, matrix-free Gauss–Newton |
     | "head" | the same with J for chosen parameters; two groups, the second the head | variable projection |
     """

@@ -100,6 +100,10 @@ class GaussNewton(torch.optim.Optimizer):
         """μ after a step that lowered the loss by `decrease`."""
         return max(damping / self.param_groups[0]["lower"], self.param_groups[0]["smallest"])
 
+    def raised(self, damping: float) -> float:
+        """μ after a step that did not lower the loss."""
+        return min(damping * self.param_groups[0]["raise_"], self.param_groups[0]["largest"])
+
     @torch.no_grad()
     def step(self, linearize: Callable[[], tuple[Tensor, Tensor]],  # type: ignore[override]  # residuals, no loss
              residual: Callable[[], Tensor]) -> float:
@@ -136,7 +140,7 @@ class GaussNewton(torch.optim.Optimizer):
                         accepted = True
                         group["damping"] = self.lowered(group["damping"], r, J, velocity, before - after)
                         break
-                group["damping"] = min(group["damping"] * group["raise_"], group["largest"])
+                group["damping"] = self.raised(group["damping"])
         finally:
             if not accepted:
                 self._move(start, None)

@@ -115,7 +115,14 @@ class Setting:
             return number(value, where)
         available = self.names(normal)
         arguments = {}
-        for name, parameter in inspect.signature(value).parameters.items():
+        try:
+            signature = inspect.signature(value)
+        except ValueError as error:
+            name = getattr(value, "__name__", "f")
+            raise ProblemError(f"{where}: {name} does not say which arguments it takes, and they are asked for by "
+                               f"name; write lambda {self.frame.coordinates[0]}: "
+                               f"{name}({self.frame.coordinates[0]})") from error
+        for name, parameter in signature.parameters.items():
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
                 raise ProblemError(
                     f"{where}: the function takes *args or **kwargs; name its arguments, since they are asked for by "

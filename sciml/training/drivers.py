@@ -75,6 +75,10 @@ class Driver(ABC):
         """Why going on is useless, or an empty string."""
         return ""
 
+    def done(self) -> bool:
+        """Whether the minimum is found, so that another step would change nothing."""
+        return False
+
     def extras(self) -> dict[str, float]:
         """Numbers for the reports, such as the damping."""
         return {}
@@ -308,6 +312,9 @@ class LeastSquares(Driver):
         objective = self.objective
         linearize = objective.factored if self.optimizer.needs == "factored" else objective.linearize
         return torch.tensor(self.optimizer.step(linearize, objective.residual), dtype=objective.dtype)
+
+    def done(self):
+        return getattr(self.optimizer, "converged", False)
 
     def trouble(self):
         if self.optimizer.refused >= 3:

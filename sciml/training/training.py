@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from ..objective import Recipe, build_objective, place_points, point_count
 from ..objective.auto import resolve_optimizer
 from ..objective.diagnose import culprit
 from ..objective.diagnostics import diagnose
+from ..objective.families import default_points
 from ..objective.recipe import StagePlan, sampler_options
 from ..optim import is_second_order
 from ..points import Points
@@ -86,9 +87,11 @@ class Training:
         self.problem, self.recipe = problem, recipe
         self.truth = resolve(problem) if truth is None else truth
         self.objective, self.ansatz = build_objective(problem, recipe, network)
+        points = default_points(self.objective.field) if recipe.points is None else recipe.points
+        recipe = self.recipe = replace(recipe, points=points)
         self.generator = torch.Generator(device=recipe.device).manual_seed(recipe.seed + 1)
         self.preconditioner = build_preconditioner(recipe.precondition, recipe.options)
-        placed = self.preconditioner.start(self.objective, self.ansatz, recipe.points)
+        placed = self.preconditioner.start(self.objective, self.ansatz, points)
         drawn = tuple(b for b in self.objective.blocks if not isinstance(b.region, Points) and b.name not in placed)
         self.scene = Scene(self.objective, drawn, {b.name: point_count(problem, recipe, b) for b in drawn},
                            self.generator, recipe.steps)
@@ -174,7 +177,8 @@ class Training:
             return True
         if self.recipe.steps is not None and self.step >= self.recipe.steps:
             return True
-        while (steps := self.stages[self.stage].steps) is not None and self.stage_step >= steps:
+        while self.driver.done() or ((steps := self.stages[self.stage].steps) is not None and
+                                     self.stage_step >= steps):
             if self.stage + 1 == len(self.stages):
                 return True
             self.stage, self.stage_step, self.stage_start = self.stage + 1, 0, self.seconds

@@ -1,0 +1,46 @@
+"""Families of fields, and the recipes that go with them where a problem's own is for another family.
+
+A problem's `defaults` are tuned for one model, mostly a network. Asked for another family (`--model gaussian`), what
+belongs to that tuning is left out and the family's own is taken; the user's options win over both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import ceil
+
+from ..fields import Field, GaussianField
+
+FAMILIES: dict[str, dict[str, object]] = {
+    "gaussian": {"optimizer": "least-squares", "sampler": "sobol"},
+}
+KEPT = ("constraints", "dtype", "device", "seed", "chunk")     # of a problem's defaults, for any family
+ROWS = 3                                                       # points for each function of a field solved for
+POINTS = 2000                                                  # for a network
+
+
+def _name(value: object) -> str | None:
+    """The name in `model=…`."""
+    found = value.get("name") if isinstance(value, Mapping) else value
+    return found if isinstance(found, str) else None
+
+
+def family_defaults(defaults: Mapping[str, object], given: Mapping[str, object]) -> dict[str, object]:
+    """The defaults for the model that the user asks for.
+
+    Args:
+        defaults: The problem's.
+        given: The user's options.
+    """
+    own, asked = _name(defaults.get("model")) or "mlp", _name(given.get("model"))
+    if asked is None or FAMILIES.get(asked) == FAMILIES.get(own):
+        return {**FAMILIES.get(own, {}), **defaults}
+    return {**FAMILIES.get(asked, {}), **{k: v for k, v in defaults.items() if k in KEPT}}
+
+
+def default_points(field: object) -> int:
+    """Interior points where the recipe names no number: as many rows as an overdetermined system needs."""
+    inner = getattr(field, "network", field)
+    if isinstance(inner, Field) and isinstance(inner, GaussianField):
+        return max(ceil(ROWS * inner.count), 16)
+    return POINTS
