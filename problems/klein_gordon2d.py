@@ -28,5 +28,6 @@ problem = Problem(
         Dirichlet(u=swing, on=["x-", "x+", "y-", "y+"]),
     ],
     reference=dict(u=swing),
-    defaults=dict(model=dict(name="gaussian", centres=(8, 8, 28), overlap=2.0, ghosts=(2, 2, 6)), constraints="soft"),
+    defaults=dict(model=dict(name="gaussian", centres=(8, 8, 28), overlap=2.0, ghosts=(2, 2, 6)), constraints="soft",
+                  points=4500, time=60),
 )
