@@ -15,7 +15,7 @@ Source: our notes, A3; the recursion is that of Hermite polynomials in several v
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +24,7 @@ from torch import Tensor
 from .indices import IndexSet, MultiIndex
 from .tape import Contribution
 
+FARTHEST = {torch.float64: 900.0, torch.float32: 110.0}        # q beyond which e^{−q/2}, some 1e-24, stands still
 CACHED = 2**17           # numbers of a table of points by Gaussians that are worked on at a time
 
 
@@ -76,7 +77,7 @@ def _diagonal(X: Tensor, centres: Tensor, log_scales: Tensor, indices: IndexSet)
             factors.append(term)
         tables.append(factors)
     assert q is not None
-    G = torch.exp(-0.5 * q)
+    G = torch.exp(-0.5 * q.clamp(max=FARTHEST[X.dtype]))
     found = []
     for alpha in indices.indices:
         total = G
@@ -184,38 +185,107 @@ class _Sums(torch.autograd.Function):
     def forward(ctx, X, centres, shape, amplitudes, indices):
         ctx.indices = indices
         ctx.save_for_backward(X, centres, shape, amplitudes)
-        evaluate = _diagonal if shape.ndim == 2 else _full
         A = amplitudes.t()
         out = X.new_empty(len(indices), X.shape[0], A.shape[1])
         for rows in _pieces(len(X), len(centres)):
-            out[:, rows] = evaluate(X[rows], centres, shape, indices) @ A
+            for i, stream in enumerate(_each(X[rows], centres, shape, indices)):
+                torch.mm(stream, A, out=out[i, rows])
         return out
 
     @staticmethod
     def backward(ctx, adjoint):
-        saved = ctx.saved_tensors
-        needs = ctx.needs_input_grad[:4]
-        if torch.is_grad_enabled():                       # another derivative may follow: by the differentiable way
-            X, centres, shape, amplitudes = given = [t if n else t.detach() for t, n in zip(saved, needs, strict=True)]
-            out = streams(X, centres, shape, ctx.indices) @ amplitudes.t()
-            wanted = [t for t, n in zip(given, needs, strict=True) if n]
-            found = iter(torch.autograd.grad(out, wanted, adjoint, create_graph=True))
-            return *(next(found) if n else None for n in needs), None
-        X, centres, shape, amplitudes = saved
-        totals = [torch.zeros_like(t) for t in saved]
-        for rows in _pieces(len(X), len(centres)):
-            a = adjoint[:, rows]
+        needs, indices = ctx.needs_input_grad[:4], ctx.indices
+        if torch.is_grad_enabled() or needs[0]:           # another derivative may follow: by the differentiable way
             with torch.enable_grad():
-                piece = [t.detach().requires_grad_(n) for t, n in zip((X[rows], centres, shape), needs, strict=False)]
-                G = streams(piece[0], piece[1], piece[2], ctx.indices)
-            if any(needs[:3]):
-                found = iter(torch.autograd.grad(G, [t for t in piece if t.requires_grad], a @ amplitudes))
-                for i in range(3):
-                    if needs[i]:
-                        (totals[i][rows] if i == 0 else totals[i]).add_(next(found))
-            if needs[3]:
-                totals[3] += torch.einsum("snc,snm->cm", a, G.detach())
-        return *(t if n else None for t, n in zip(totals, needs, strict=True)), None
+                given = [t.detach().requires_grad_(n) if not torch.is_grad_enabled() or not n else t
+                         for t, n in zip(ctx.saved_tensors, needs, strict=True)]
+                out = streams(given[0], given[1], given[2], indices) @ given[3].t()
+            wanted = [t for t, n in zip(given, needs, strict=True) if n]
+            found = iter(torch.autograd.grad(out, wanted, adjoint, create_graph=torch.is_grad_enabled()))
+            return *(next(found) if n else None for n in needs), None
+        X, centres, shape, amplitudes = ctx.saved_tensors
+        reverse = _reverse_diagonal if shape.ndim == 2 else _reverse_full
+        totals = [torch.zeros_like(t) for t in (centres, shape, amplitudes)]
+        for rows in _pieces(len(X), len(centres)):
+            for total, part in zip(totals, reverse(X[rows], centres, shape, amplitudes, indices, adjoint[:, rows]),
+                                   strict=True):
+                total += part
+        return None, *(t if n else None for t, n in zip(totals, needs[1:], strict=True)), None
+
+
+def _each(X: Tensor, centres: Tensor, shape: Tensor, indices: IndexSet) -> Sequence[Tensor]:
+    """The streams one by one, each (N, M), without a graph."""
+    if shape.ndim == 3:
+        return _full(X, centres, shape, indices).unbind()
+    inverse = torch.exp(-2 * shape)
+    tables: list[list[Tensor]] = []
+    q = X.new_zeros(len(X), len(centres))
+    for k in range(X.shape[1]):
+        y = X[:, k, None] - centres[:, k]
+        p = inverse[:, k]
+        q.addcmul_(y, y * p)
+        y.mul_(-p)                                          # h_1 = −y, h_{a+1} = h_1 h_a − a p h_{a−1}
+        factors = [y]
+        for a in range(1, max(alpha[k] for alpha in indices.indices)):
+            factors.append(y * y - p if a == 1 else torch.addcmul(y * factors[-1], factors[-2], p, value=-a))
+        tables.append(factors)
+    G = q.clamp_(max=FARTHEST[X.dtype]).mul_(-0.5).exp_()              # subnormal numbers would slow a core tenfold
+    made: dict[MultiIndex, Tensor] = {}
+    for alpha in indices.indices:
+        k = next((i for i in reversed(range(len(alpha))) if alpha[i]), None)
+        made[alpha] = G if k is None else made[alpha[:k] + (0,) * (len(alpha) - k)] * tables[k][alpha[k] - 1]
+    return list(made.values())
+
+
+def _reverse_diagonal(X: Tensor, centres: Tensor, log_scales: Tensor, amplitudes: Tensor, indices: IndexSet,
+                      adjoint: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of Σ g_α,nc a_ci D^α G_i(x_n) in μ, log s and a, from moments of the streams.
+
+    With V = Σ_α g_α D^α G and V_k = Σ_α α_k g_α D^{α−e_k} G the sums over points are
+
+        in μ_k:      Σ y_k V + p_k V_k                    in log s_k:     s_k² Σ (y_k² V + p_k y_k V_k) − Σ α_k g_α D^α G
+
+    and y_k = p_k (x_k − μ_k) makes them the moments 1, x_k, x_k² of V and 1, x_k of V_k, a matrix product each.
+    """
+    D, C = X.shape[1], amplitudes.shape[0]
+    middle = X.mean(0)
+    x, mu = X - middle, centres - middle
+    made = dict(zip(indices.indices, _each(X, centres, log_scales, indices), strict=True))
+    powers = torch.cat([torch.ones_like(x[:, :1]), x, x * x], dim=1)               # (N, 1 + 2 D)
+    M = len(centres)
+    V = X.new_zeros(1 + 2 * D, C, M)
+    lower, counted = X.new_zeros(D, 2, C, M), X.new_zeros(D, C, M)
+    of_a = torch.zeros_like(amplitudes)
+    for alpha, g in zip(indices.indices, adjoint, strict=True):
+        if g.device.type == "cpu" and not bool(g.any()):
+            continue
+        moments = ((powers[:, :, None] * g[:, None]).flatten(1).t() @ made[alpha]).unflatten(0, (-1, C))
+        V += moments
+        of_a += moments[0]
+        for k, a in enumerate(alpha):
+            if a:
+                counted[k] += a * moments[0]
+                below = made[tuple(b - (i == k) for i, b in enumerate(alpha))]
+                weights = torch.stack([a * g, a * g * x[:, k, None]], dim=1).flatten(1)
+                lower[k] += (weights.t() @ below).unflatten(0, (2, C))
+    V, lower = (V * amplitudes).sum(1), (lower * amplitudes).sum(2)
+    counted = (counted * amplitudes).sum(1)
+    p = torch.exp(-2 * log_scales).t()
+    m = mu.t()
+    first, second = V[1:1 + D] - m * V[0], V[1 + D:] - 2 * m * V[1:1 + D] + m * m * V[0]
+    of_mu = p * (first + lower[:, 0])
+    of_log = p * (second + lower[:, 1] - m * lower[:, 0]) - counted
+    return of_mu.t(), of_log.t(), of_a
+
+
+def _reverse_full(X: Tensor, centres: Tensor, covariance: Tensor, amplitudes: Tensor, indices: IndexSet,
+                  adjoint: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The same in μ, Σ and a, through `streams`."""
+    with torch.enable_grad():
+        mu, Sigma = centres.detach().requires_grad_(), covariance.detach().requires_grad_()
+        G = streams(X, mu, Sigma, indices)
+    of_mu, of_sigma = torch.autograd.grad(G, (mu, Sigma), adjoint @ amplitudes)
+    return of_mu, of_sigma, torch.einsum("snc,snm->cm", adjoint, G.detach())
 
 
 @dataclass
