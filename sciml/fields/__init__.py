@@ -1,13 +1,16 @@
 """Fields: neural networks from points to unknowns, with their derivatives."""
 
+from .axes import Axis, GaussianAxis, gaussian_axes
 from .build import MODELS, FieldOptions, build_network
 from .constrained import Constrained, Lifted
 from .field import Field, head_of, parameter_count
 from .networks import MLP, NETWORKS, ModifiedMLP, PirateNet, Siren
 from .nodal import Nodal
 from .piecewise import Piecewise
+from .tensor import TensorField
 
 __all__ = [
-    "MLP", "MODELS", "NETWORKS", "Constrained", "Field", "FieldOptions", "Lifted", "ModifiedMLP", "Nodal", "Piecewise",
-    "PirateNet", "Siren", "build_network", "head_of", "parameter_count",
+    "MLP", "MODELS", "NETWORKS", "Axis", "Constrained", "Field", "FieldOptions", "GaussianAxis", "Lifted", "ModifiedMLP",
+    "Nodal", "Piecewise", "PirateNet", "Siren", "TensorField", "build_network", "gaussian_axes", "head_of",
+    "parameter_count",
 ]

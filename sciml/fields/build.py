@@ -19,8 +19,9 @@ from .networks import MLP, NETWORKS
 from .nodal import Nodal
 from .piecewise import Piecewise
 from .shape import Shape
+from .tensor import TensorField
 
-MODELS: dict[str, Callable[..., Field]] = {**NETWORKS, "nodal": Nodal}
+MODELS: dict[str, Callable[..., Field]] = {**NETWORKS, "nodal": Nodal, "gaussian-lattice": TensorField}
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,9 @@ class FieldOptions:
         scale: Of model=fourier: "none", or "inverse-symbol" to precondition its parameters by the equation.
         gamma: With it, the scale γ of modes that the equation does not see.
         order: Of model=nodal: of the finite elements, 1 or 2.
+        centres: Of model=gaussian-lattice: Gaussians along each coordinate, ghosts included; a number, or one by coordinate.
+        overlap: c, their scale over their spacing.
+        ghosts: How many lie beyond either end; None: 3.3 c.
     """
 
     width: int = 20
@@ -54,6 +58,9 @@ class FieldOptions:
     scale: str = "none"
     gamma: float = 1.0
     order: int = 1
+    centres: int | tuple[int, ...] = 28
+    overlap: float = 1.5
+    ghosts: int | None = None
 
     def __post_init__(self):
         check_types(self, "model.")
@@ -67,8 +74,25 @@ class FieldOptions:
         look_up("model.scale", self.scale, dict.fromkeys(("none", "inverse-symbol")))
         if not self.gamma > 0:
             raise ProblemError(f"model.gamma={self.gamma} must be positive, or the modes it scales could not move")
+        if not self.overlap > 0:
+            raise ProblemError(f"model.overlap={self.overlap} must be positive; 1.2 to 1.5 suits most problems")
+        if self.ghosts is not None and self.ghosts < 0:
+            raise ProblemError(f"model.ghosts={self.ghosts} must be 0 (none) or a number of centres")
         if self.fourier < 0:
             raise ProblemError(f"model.fourier={self.fourier} must be 0 (none) or a number of features")
+
+    def counts(self, coordinates: int) -> list[int]:
+        """`centres` of each coordinate.
+
+        Raises:
+            ProblemError: They are no whole numbers of at least 1, or others than the coordinates in number.
+        """
+        given = self.centres
+        counts = list(given) if isinstance(given, (tuple, list)) else [given] * coordinates
+        if any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in counts) or len(counts) != coordinates:
+            raise ProblemError(f"model.centres={given!r} must be a whole number, or {coordinates} of them, one for each "
+                               "coordinate")
+        return counts
 
     @staticmethod
     def from_mapping(options: Mapping[str, Any]) -> FieldOptions:

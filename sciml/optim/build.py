@@ -14,6 +14,7 @@ from .broyden import BFGS, SSBFGS, DenseQuasiNewton, SSBroyden
 from .extra import EXTRA, MUONS, extra_class, groups_for, rehearse
 from .gauss_newton import GaussNewton
 from .gauss_newton_cg import GaussNewtonCG
+from .kronecker import Kronecker
 from .lbfgs import LBFGS
 from .m_config import MConFIG
 from .multiadam import MultiAdam
@@ -25,7 +26,7 @@ from .varpro import VarPro
 OWN: dict[str, type[torch.optim.Optimizer]] = {
     "gauss-newton": GaussNewton, "gauss-newton-cg": GaussNewtonCG, "varpro": VarPro, "engd": ENGD, "engd-w": ENGDW,
     "spring": SPRING, "lbfgs": LBFGS, "bfgs": BFGS, "ssbfgs": SSBFGS, "ssbroyden": SSBroyden, "nncg": NystromNewtonCG,
-    "soap": SOAP, "multiadam": MultiAdam, "m-config": MConFIG}
+    "soap": SOAP, "multiadam": MultiAdam, "m-config": MConFIG, "kronecker": Kronecker}
 ALIASES = {"levenberg-marquardt": "gauss-newton", "lm": "gauss-newton", "gn": "gauss-newton", "l-bfgs": "lbfgs",
            "multi-adam": "multiadam", "mconfig": "m-config"}
 _UNFIT = {"Optimizer", "LBFGS", "SparseAdam"}
@@ -52,6 +53,7 @@ def needs(name: str) -> str:
     | "residual" | `linearize` and `residual` | Gauss–Newton; has `refused` and `extras` |
     | "factored" | the same with J by its factors | natural gradients, matrix-free Gauss–Newton |
     | "head" | the same with J for chosen parameters; two groups, the second the head | variable projection |
+    | "operator" | a function that gives the equation by coordinates (`Separable`) | Kronecker; one step solves |
     """
     key = optimizer_name(name)
     return getattr(OPTIMIZERS[key], "needs", "gradient") if key in OPTIMIZERS else "gradient"
@@ -59,7 +61,7 @@ def needs(name: str) -> str:
 
 def is_second_order(name: str) -> bool:
     """Whether a method needs points and weights that stand still within a step and between steps."""
-    return needs(name) in ("closure", "hessian", "residual", "factored", "head")
+    return needs(name) in ("closure", "hessian", "residual", "factored", "head", "operator")
 
 
 def optimizer_name(name: str) -> str:

@@ -8,6 +8,7 @@
 | `NewtonCG` | a loss that is twice differentiable (Nyström–Newton–CG) | fixed |
 | `LeastSquares` | residual vector and Jacobian, as a matrix or by factors (Gauss–Newton, natural gradients) | fixed |
 | `Projected` | the same for a body and a linear head (variable projection) | fixed |
+| `Direct` | an equation by coordinates (Kronecker) | a grid of its own |
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from ..fields import head_of
 from ..flat import flat, split
 from ..objective import Objective, Recipe
 from ..objective.recipe import optimizer_options
+from ..objective.tensor import separated
 from ..optim import build_optimizer, needs
 from .losses import Conflicts, Losses
 
@@ -345,10 +347,30 @@ class NewtonCG(LeastSquares):
         self.optimizer.forget()
 
 
+class Direct(Driver):
+    """Direct solution of an equation that separates by coordinates; the recipe's points are for its loss alone."""
+
+    optimizer: Any
+
+    def __init__(self, objective, name, options):
+        separated(objective, evaluate=False)                 # what it refuses must show before the run
+        super().__init__(objective, name, options)
+
+    def step(self, progress):
+        self.optimizer.step(lambda: separated(self.objective))
+        with torch.no_grad():
+            return self.objective.loss()
+
+    def extras(self):
+        return self.optimizer.extras()
+
+
 def build_driver(objective: Objective, name: str, recipe: Recipe, balance: Balance, generator: Generator) -> Driver:
     """The driver that fits an optimizer."""
     options = optimizer_options(recipe, name)
     kind = needs(name)
+    if kind == "operator":
+        return Direct(objective, name, options)
     if objective.energies and kind in ("residual", "factored", "head"):
         raise ProblemError(f"optimizer={name} minimises squares, and condition {objective.energies[0].name!r} is an "
                            "energy; take soap or ssbroyden, or write its derivative as Weak")
