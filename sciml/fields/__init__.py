@@ -10,7 +10,7 @@ from .piecewise import Piecewise
 from .tensor import TensorField
 
 __all__ = [
-    "MLP", "MODELS", "NETWORKS", "Axis", "Constrained", "Field", "FieldOptions", "GaussianAxis", "Lifted", "ModifiedMLP",
-    "Nodal", "Piecewise", "PirateNet", "Siren", "TensorField", "build_network", "gaussian_axes", "head_of",
-    "parameter_count",
+    "MLP", "MODELS", "NETWORKS", "Axis", "Constrained", "Field", "FieldOptions", "GaussianAxis", "Lifted",
+    "ModifiedMLP", "Nodal", "Piecewise", "PirateNet", "Siren", "TensorField", "build_network", "gaussian_axes",
+    "head_of", "parameter_count",
 ]

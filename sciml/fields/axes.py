@@ -104,8 +104,8 @@ class GaussianAxis(Axis):
         ProblemError: There are too few centres, or data at the ends of a periodic coordinate.
 
     Note:
-        T divides by singular values of the values at 2n Gauss–Legendre points, not below 1e-13 of the largest: functions
-        under that floor are shorter than one instead of rounding blown up, and m does not depend on rounding.
+        T divides by singular values of the values at 2n Gauss–Legendre points, not below 1e-13 of the largest:
+        functions under that floor are shorter than one instead of rounding blown up, and m does not depend on rounding.
         He_{k+1} = z He_k − k He_{k−1} gives any order.
     """
 

@@ -40,7 +40,8 @@ class FieldOptions:
         scale: Of model=fourier: "none", or "inverse-symbol" to precondition its parameters by the equation.
         gamma: With it, the scale γ of modes that the equation does not see.
         order: Of model=nodal: of the finite elements, 1 or 2.
-        centres: Of model=gaussian-lattice: Gaussians along each coordinate, ghosts included; a number, or one by coordinate.
+        centres: Of model=gaussian-lattice: Gaussians along each coordinate, ghosts included; one number, or one for
+            each.
         overlap: c, their scale over their spacing.
         ghosts: How many lie beyond either end; None: 3.3 c.
     """
@@ -90,8 +91,8 @@ class FieldOptions:
         given = self.centres
         counts = list(given) if isinstance(given, (tuple, list)) else [given] * coordinates
         if any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in counts) or len(counts) != coordinates:
-            raise ProblemError(f"model.centres={given!r} must be a whole number, or {coordinates} of them, one for each "
-                               "coordinate")
+            raise ProblemError(f"model.centres={given!r} must be a whole number, or {coordinates} of them, one for "
+                               "each coordinate")
         return counts
 
     @staticmethod

@@ -3,14 +3,15 @@
     u_c(x) = Σ_j U[c, j₁, …, j_D] Π_d φ^d_{j_d}(x_d),      ∂^α u_c: φ^d replaced by its derivative of order α_d
 
 A derivative of all of it is one matrix of values (N, m_d) per coordinate and order, and successive contractions with
-U; no tensor of points × functions is made. Points of a grid, or of parts of one, are contracted coordinate by coordinate.
-On smooth problems this is a spectral method, classical numerics, and is to be called so.
+U; no tensor of points × functions is made. Points of a grid, or of parts of one, are contracted coordinate by
+coordinate. On smooth problems this is a spectral method, classical numerics, and is to be called so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +70,8 @@ class TensorField(Field):
     def factors(self, columns: Sequence[Tensor], indices: IndexSet) -> list[Tensor]:
         """Values of the axis functions and their derivatives, (order_d + 1, N_d, m_d) by coordinate."""
         orders = [max(alpha[d] for alpha in indices.indices) for d in range(len(self.sizes))]
-        return [axis.jets(x, order) for axis, x, order in zip(self.axes, columns, orders, strict=True)]
+        axes: Iterable[Any] = self.axes
+        return [axis.jets(x, order) for axis, x, order in zip(axes, columns, orders, strict=True)]
 
     def features(self, X: Tensor, indices: IndexSet) -> Tensor:
         """∂^α Π_d φ^d at points, shape (S, N, m₁ ⋯ m_D)."""

@@ -2,8 +2,8 @@
 
     α_1(∂_1) u + … + α_D(∂_D) u + c u = q    ⇒    Σ_d Id ⊗ … ⊗ D_d ⊗ … ⊗ Id + c Id,      D_d = projected α_d(∂_d)
 
-`model=gaussian-lattice` and `model=gp` are made here from a problem and a recipe; `separated` reads off an objective what
-`optimizer=kronecker` solves.
+`model=gaussian-lattice` and `model=gp` are made here from a problem and a recipe; `separated` reads off an objective
+what `optimizer=kronecker` solves.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .objective import Objective
 
 TENSORS = {"gaussian-lattice": gaussian_axes}
-SLAB = 2**17               # points of a grid at which an equation is evaluated at a time
+SLAB = 2**19               # points of a grid at which an equation is evaluated at a time
 SAMPLES = 64
 INSTEAD = "take optimizer=varpro or gauss-newton"
 
@@ -91,7 +91,8 @@ def _held(problem: Problem, unknown: str, ansatz: Ansatz) -> dict[str, tuple[int
     return {c: (low, high) for c, (low, high) in held.items()}
 
 
-def tensor_field(problem: Problem, model: str, options: FieldOptions, dtype: torch.dtype, ansatz: Ansatz) -> TensorField:
+def tensor_field(problem: Problem, model: str, options: FieldOptions, dtype: torch.dtype, ansatz: Ansatz
+                 ) -> TensorField:
     """The field of `model=gaussian-lattice` or `model=gp`, with the functions of its coordinates.
 
     Raises:
@@ -140,13 +141,13 @@ def separated(objective: Objective, evaluate: bool = True) -> Separable:
     symbols: list[dict[int, float]] = [{} for _ in names]
     constant = 0.0
     for alpha, value in _constants(objective, block, points).items():
-        axes = [d for d, a in enumerate(alpha) if a]
-        if len(axes) > 1:
+        along = [d for d, a in enumerate(alpha) if a]
+        if len(along) > 1:
             mixed = "".join(n * a for n, a in zip(names, alpha, strict=True))
             raise ProblemError(f"optimizer=kronecker needs derivatives along one coordinate each, and {block.name!r} "
                                f"has {unknown}.{mixed}; {INSTEAD}")
-        if axes:
-            symbols[axes[0]][alpha[axes[0]]] = value
+        if along:
+            symbols[along[0]][alpha[along[0]]] = value
         else:
             constant = value
     axes: list[Any] = [deepcopy(axis).cpu() for axis in field.axes]
@@ -161,8 +162,8 @@ def _one_equation(objective: Objective) -> Block:
     problem = objective.problem
     if len(problem.unknowns) != 1 or problem.trainable:
         found = len(problem.unknowns), len(problem.trainable)
-        raise ProblemError(f"optimizer=kronecker solves for one unknown, and this problem has {found[0]} and {found[1]} "
-                           f"parameters to be found; {INSTEAD}")
+        raise ProblemError(f"optimizer=kronecker solves for one unknown, and this problem has {found[0]} and "
+                           f"{found[1]} parameters to be found; {INSTEAD}")
     if objective.transforms or objective.stand_ins:
         raise ProblemError("optimizer=kronecker inverts the equation itself; leave precondition= out")
     equations = [b for b in objective.blocks if b.region is problem.region and b.combine == "each"]

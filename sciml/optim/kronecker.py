@@ -104,10 +104,10 @@ def solve_sum(operators: Sequence[Tensor], constant: float, F: Tensor, guard: fl
         W, and the number of denominators that were left out.
     """
     forms = [_form(D.numpy()) for D in operators]
-    G = F.numpy().astype(complex)
+    G = F.numpy()
     for d, (_, into, _, _) in enumerate(forms):
         G = _along(into, G, d)
-    shift = np.full((1,) * F.ndim, constant, dtype=complex)
+    shift = np.full((1,) * F.ndim, constant)
     triangles = []
     for d, (R, _, _, diagonal) in enumerate(forms):
         if diagonal:
@@ -126,7 +126,7 @@ Array = np.ndarray
 
 def _form(D: Array) -> tuple[Array, Array, Array, bool]:
     """R, U⁻¹, U with D = U R U⁻¹ and whether R is diagonal; otherwise it is upper triangular and U unitary."""
-    values, E = np.linalg.eig(D.astype(complex))
+    values, E = np.linalg.eig(D)
     if np.linalg.cond(E) < CONDITION:
         return np.diag(values), np.linalg.inv(E), E, True
     R, U = schur(D, output="complex")
@@ -143,7 +143,7 @@ def _back(triangles: list[tuple[int, Array]], shift: Array, F: Array, smallest: 
         small = np.broadcast_to(np.abs(shift) <= smallest, F.shape)
         return np.where(small, 0, F / np.where(small, 1, shift)), int(small.sum())
     (d, R), rest = triangles[0], triangles[1:]
-    W, total = np.zeros_like(F), 0
+    W, total = np.zeros(F.shape, np.result_type(F, R, shift)), 0
     row = lambda k: (slice(None),) * d + (slice(k, k + 1),)
     for k in reversed(range(len(R))):
         after = (slice(None),) * d + (slice(k + 1, None),)
