@@ -4,6 +4,7 @@ from .axes import Axis, GaussianAxis, gaussian_axes
 from .build import MODELS, FieldOptions, build_network
 from .constrained import Constrained, Lifted
 from .field import Field, head_of, parameter_count
+from .mixture import MixtureAxis, mixture_axes
 from .networks import MLP, NETWORKS, ModifiedMLP, PirateNet, Siren
 from .nodal import Nodal
 from .piecewise import Piecewise
@@ -11,6 +12,6 @@ from .tensor import TensorField
 
 __all__ = [
     "MLP", "MODELS", "NETWORKS", "Axis", "Constrained", "Field", "FieldOptions", "GaussianAxis", "Lifted",
-    "ModifiedMLP", "Nodal", "Piecewise", "PirateNet", "Siren", "TensorField", "build_network", "gaussian_axes",
-    "head_of", "parameter_count",
+    "MixtureAxis", "ModifiedMLP", "Nodal", "Piecewise", "PirateNet", "Siren", "TensorField", "build_network",
+    "gaussian_axes", "head_of", "mixture_axes", "parameter_count",
 ]

@@ -15,13 +15,15 @@ from ..errors import ProblemError, check_types, look_up, unknown_name
 from .field import Field
 from .known import Features
 from .layers import Embedding, FourierFeatures, random_features
+from .mixture import KERNELS
 from .networks import MLP, NETWORKS
 from .nodal import Nodal
 from .piecewise import Piecewise
 from .shape import Shape
 from .tensor import TensorField
 
-MODELS: dict[str, Callable[..., Field]] = {**NETWORKS, "nodal": Nodal, "gaussian-lattice": TensorField}
+MODELS: dict[str, Callable[..., Field]] = {**NETWORKS, "nodal": Nodal, "gaussian-lattice": TensorField,
+                                           "gp": TensorField}
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,14 @@ class FieldOptions:
         scale: Of model=fourier: "none", or "inverse-symbol" to precondition its parameters by the equation.
         gamma: With it, the scale γ of modes that the equation does not see.
         order: Of model=nodal: of the finite elements, 1 or 2.
-        centres: Of model=gaussian-lattice: Gaussians along each coordinate, ghosts included; one number, or one for
-            each.
+        centres: Of model=gaussian-lattice: Gaussians along each coordinate, ghosts included; of model=gp: nodes; one
+            number, or one for each.
         overlap: c, their scale over their spacing.
         ghosts: How many lie beyond either end; None: 3.3 c.
+        kernel: Of model=gp: "student-t" (Matérn-5/2) or "gaussian".
+        components: Q of its mixture.
+        frequencies: The highest of its frequencies, in cycles per unit of a coordinate.
+        rate: One over the length over which an oscillation keeps its phase.
     """
 
     width: int = 20
@@ -62,6 +68,10 @@ class FieldOptions:
     centres: int | tuple[int, ...] = 28
     overlap: float = 1.5
     ghosts: int | None = None
+    kernel: str = "student-t"
+    components: int = 30
+    frequencies: float = 20.0
+    rate: float = 1.0
 
     def __post_init__(self):
         check_types(self, "model.")
@@ -77,6 +87,10 @@ class FieldOptions:
             raise ProblemError(f"model.gamma={self.gamma} must be positive, or the modes it scales could not move")
         if not self.overlap > 0:
             raise ProblemError(f"model.overlap={self.overlap} must be positive; 1.2 to 1.5 suits most problems")
+        look_up("model.kernel", self.kernel, KERNELS)
+        if not (self.components >= 1 and self.frequencies > 0 and self.rate > 0):
+            raise ProblemError(f"model.components={self.components} must be at least 1, model.frequencies="
+                               f"{self.frequencies} and model.rate={self.rate} positive")
         if self.ghosts is not None and self.ghosts < 0:
             raise ProblemError(f"model.ghosts={self.ghosts} must be 0 (none) or a number of centres")
         if self.fourier < 0:

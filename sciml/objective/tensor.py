@@ -8,7 +8,7 @@ what `optimizer=kronecker` solves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from math import prod
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..calculus.indices import MultiIndex
 from ..errors import ProblemError
-from ..fields import Constrained, FieldOptions, TensorField, gaussian_axes
+from ..fields import Constrained, FieldOptions, TensorField, gaussian_axes, mixture_axes
 from ..geometry import Box
 from ..memory import free_memory, size_text
 from ..optim.kronecker import Separable
@@ -31,7 +31,7 @@ from ..problem.hard import Ansatz, build, soft
 if TYPE_CHECKING:
     from .objective import Objective
 
-TENSORS = {"gaussian-lattice": gaussian_axes}
+TENSORS: dict[str, Callable[..., list[Any]]] = {"gaussian-lattice": gaussian_axes, "gp": mixture_axes}
 SLAB = 2**19               # points of a grid at which an equation is evaluated at a time
 SAMPLES = 64
 INSTEAD = "take optimizer=varpro or gauss-newton"
@@ -107,7 +107,12 @@ def tensor_field(problem: Problem, model: str, options: FieldOptions, dtype: tor
     return TensorField(axes, len(problem.unknowns), dtype)
 
 
-def _tensor_of(objective: Objective) -> TensorField:
+def tensor_of(objective: Objective) -> TensorField:
+    """The tensor product in an objective's field, without its lift.
+
+    Raises:
+        ProblemError: There is none, or it is not in float64.
+    """
     field: nn.Module = objective.field
     if isinstance(field, Constrained):
         field = field.network
@@ -130,7 +135,7 @@ def separated(objective: Objective, evaluate: bool = True) -> Separable:
         ProblemError: Whatever keeps the equation from being one: the field, conditions that are not built in, several
             unknowns or equations, coefficients that vary, mixed derivatives, preconditioners; or too little memory.
     """
-    field = _tensor_of(objective)
+    field = tensor_of(objective)
     block = _one_equation(objective)
     names, unknown = objective.problem.coordinates, objective.problem.unknowns[0]
     points = objective.problem.region.sample(SAMPLES, generator=torch.Generator().manual_seed(0))
@@ -153,7 +158,7 @@ def separated(objective: Objective, evaluate: bool = True) -> Separable:
     axes: list[Any] = [deepcopy(axis).cpu() for axis in field.axes]
     rules = [axis.quadrature() for axis in axes]
     _demand_grid([len(x) for x, _ in rules])
-    residual = _on_grid(objective, block, [x for x, _ in rules]) if evaluate else torch.zeros(0)
+    residual = residual_on(objective, [x for x, _ in rules]) if evaluate else torch.zeros(0)
     return Separable(axes, rules, symbols, constant, residual)
 
 
@@ -203,8 +208,9 @@ def _demand_grid(counts: list[int]) -> None:
 
 
 @torch.no_grad()
-def _on_grid(objective: Objective, block: Block, ticks: list[Tensor]) -> Tensor:
-    """The residual on a grid, shape (N_1, …, N_D), in slabs across the first coordinate."""
+def residual_on(objective: Objective, ticks: list[Tensor]) -> Tensor:
+    """What the one equation leaves on a grid of ticks (N_d,), shape (N_1, …, N_D), slab by slab."""
+    block = _one_equation(objective)
     others = prod(len(t) for t in ticks[1:])
     lines, parts = max(SLAB // others, 1), []
     names = objective.problem.coordinates

@@ -369,6 +369,9 @@ def build_driver(objective: Objective, name: str, recipe: Recipe, balance: Balan
     """The driver that fits an optimizer."""
     options = optimizer_options(recipe, name)
     kind = needs(name)
+    if kind == "evidence":
+        from .spectra import Spectra
+        return Spectra(objective, name, options)
     if kind == "operator":
         return Direct(objective, name, options)
     if objective.energies and kind in ("residual", "factored", "head"):
