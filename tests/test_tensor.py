@@ -305,3 +305,25 @@ def test_without_hard_constraints_such_data_stay_in_the_loss():
     objective, ansatz = build_objective(problem, make_recipe({}, dict(model="gaussian-lattice")))
     assert not ansatz.satisfied and "different faces" in ansatz.refused["u"]
     assert objective.field.sizes == (28, 28)
+
+
+@pytest.mark.parametrize("options", [
+    dict(engine="nested", optimizer="gauss-newton", steps=2), dict(optimizer="adam", steps=3, batch=20),
+    dict(optimizer="ssbroyden", steps=3), dict(optimizer="engd-w", steps=2),
+    dict(optimizer="gauss-newton-cg", steps=2)])
+def test_it_trains_by_every_kind_of_method(options):
+    solution = sciml.solve("helmholtz", model=dict(name="gaussian-lattice", centres=14), points=150, **options)
+    assert solution.history[-1]["loss"] < solution.history[0]["loss"]
+
+
+@pytest.mark.parametrize("model", ["gaussian-lattice", "gp"])
+def test_its_pass_compiles_without_breaks(model):
+    recipe = make_recipe({}, dict(model=dict(name=model, centres=14, components=3), points=20))
+    objective, _ = build_objective(load_problem("helmholtz", {}), recipe)
+    with torch.no_grad():
+        getattr(objective.field, "network", objective.field).weight.fill_(0.1)
+    (block,) = objective.blocks
+    points = objective.problem.region.sample(20, generator=generator())
+    want = objective.values(block, points)
+    objective.compile_pass(backend="eager")
+    assert torch.allclose(objective._pass(block, points), want, rtol=1e-9)

@@ -44,7 +44,7 @@ def legendre(low: float, high: float, count: int) -> tuple[Tensor, Tensor]:
 def null_space(B: Tensor) -> Tensor:
     """Z, shape (n, n − r), orthonormal with B Z = 0 for r independent rows B, shape (r, n)."""
     if not len(B):
-        return torch.eye(B.shape[1], dtype=B.dtype)
+        return torch.eye(B.shape[1], dtype=B.dtype, device=B.device)
     Q, _ = torch.linalg.qr((B / B.norm(dim=1, keepdim=True)).T, mode="complete")
     return Q[:, len(B):]
 
@@ -82,7 +82,7 @@ class Axis(nn.Module, ABC):
 
     def rows_held(self) -> Tensor:
         """g's values and derivatives that must vanish, shape (r, n)."""
-        ends = torch.tensor([self.low, self.high], dtype=self.transform.dtype)
+        ends = self.transform.new_tensor([self.low, self.high])
         found = self.raw(ends, max(max(self.held) - 1, 0))
         return torch.cat([found[:self.held[0], 0], found[:self.held[1], 1]])
 

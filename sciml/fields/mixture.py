@@ -17,7 +17,7 @@ and log ρ are kept, and components of less than 1e-8 of the largest weight are 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import comb, pi, sqrt
+from math import comb, log, pi, sqrt
 from typing import TYPE_CHECKING
 
 import torch
@@ -76,7 +76,7 @@ def covariance(profile: Profile, x: Tensor, X: Tensor, log_weights: Tensor, freq
         order: The highest derivative.
     """
     rows = max(CELLS // len(X), 1)
-    if log_rates.requires_grad:
+    if log_rates.requires_grad or torch.compiler.is_compiling():
         groups = [(log_rates[q], slice(q, q + 1)) for q in range(len(log_rates))]
     else:                                    # components of one rate share a profile, at first all of them
         groups = [(rate, log_rates == rate) for rate in torch.unique(log_rates)]
@@ -158,9 +158,11 @@ class MixtureAxis(Axis):
         self.stale = True
 
     def raw(self, x: Tensor, order: int) -> Tensor:
-        keep = self.log_weights > self.log_weights.max() + torch.tensor(PRUNED).log()
-        return covariance(self.profile, x, self.nodes, self.log_weights[keep], self.frequencies[keep],
-                          self.log_rates[keep], order)
+        spectrum = self.log_weights, self.frequencies, self.log_rates
+        if not torch.compiler.is_compiling():
+            keep = self.log_weights > self.log_weights.max() + log(PRUNED)
+            spectrum = self.log_weights[keep], self.frequencies[keep], self.log_rates[keep]
+        return covariance(self.profile, x, self.nodes, *spectrum, order)
 
     @torch.no_grad()
     def refresh(self) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..calculus.indices import IndexSet, MultiIndex
 from ..calculus.jet import Jet, linear
+from ..calculus.program import transformed
 from ..errors import ProblemError
 from .axes import Axis
 from .field import Field
@@ -85,11 +86,13 @@ class TensorField(Field):
 
     def streams(self, X: Tensor, indices: IndexSet) -> Tensor:
         """∂^α u at points, shape (S, N, C)."""
+        if torch.compiler.is_compiling() or transformed() or X.requires_grad:    # numbers must not decide what is done
+            return self._scattered(X, indices)
         if not torch.is_grad_enabled() and not bool(self.weight.any()):
             return X.new_zeros(len(indices), len(X), len(self.weight))
         found = [torch.unique(column, return_inverse=True) for column in X.detach().unbind(1)]
         ticks, places = [f[0] for f in found], [f[1] for f in found]
-        if prod(len(t) for t in ticks) <= GRID * len(X) and not X.requires_grad:
+        if prod(len(t) for t in ticks) <= GRID * len(X):
             index = places[0]
             for t, place in zip(ticks[1:], places[1:], strict=True):
                 index = index * len(t) + place

@@ -1,4 +1,4 @@
-"""The driver that learns the kernels of a Gaussian-process field before it is solved for."""
+"""Drivers for tensor products: the direct solution of an equation, and the learning of kernels before it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,24 @@ from ..optim.evidence import negative_log_evidence
 from .drivers import Driver
 
 LINES = 64                 # of the right side along a coordinate, at most
+
+
+class Direct(Driver):
+    """Direct solution of an equation that separates by coordinates; the recipe's points are for its loss alone."""
+
+    optimizer: Any
+
+    def __init__(self, objective, name, options):
+        separated(objective, evaluate=False)                 # what it refuses must show before the run
+        super().__init__(objective, name, options)
+
+    def step(self, progress):
+        self.optimizer.step(lambda: separated(self.objective))
+        with torch.no_grad():
+            return self.objective.loss()
+
+    def extras(self):
+        return self.optimizer.extras()
 
 
 class Spectra(Driver):
