@@ -42,5 +42,6 @@ problem = Problem(
     unknowns="u",
     conditions=[Equation(helmholtz), Dirichlet(u=0.0)],
     reference=exact,
-    defaults=dict(model=dict(name="gaussian-lattice", centres=400), optimizer="kronecker", sampler="sobol"),
+    defaults=dict(model=dict(name="gaussian-lattice", centres=400), optimizer="kronecker", points=2000,
+                  sampler="sobol", time=60),
 )

@@ -31,6 +31,6 @@ problem = Problem(
     unknowns="u",
     conditions=[Equation(poisson), Dirichlet(u=solution)],
     reference=dict(u=solution),
-    defaults=dict(model=dict(name="gp", centres=900 if case == 3 else 500, frequencies=40.0), optimizer="kronecker",
-                  points=1000),
+    defaults=dict(model=dict(name="gp", **(dict(centres=900, frequencies=40.0) if case == 3 else dict(centres=500))),
+                  optimizer="kronecker", points=1000, time=60),
 )

@@ -27,5 +27,6 @@ problem = Problem(
     unknowns="u",
     conditions=[Equation(poisson), Dirichlet(u=wave)],
     reference=dict(u=wave),
-    defaults=dict(model=dict(name="gp", centres=200), optimizer="kronecker", sampler="sobol"),
+    defaults=dict(model=dict(name="gp", centres=200), optimizer="kronecker", points=2000,
+                  sampler="sobol", time=60),
 )

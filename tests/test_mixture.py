@@ -114,6 +114,7 @@ def test_a_kernel_survives_a_checkpoint(tmp_path):
     ({"model.components": 0}, "model.components=0 must be at least 1"),
     ({"model.rate": -1.0}, "model.rate=-1.0 positive"),
     ({"model.centres": 4}, "4 nodes along a coordinate are too few"),
+    ({"model.centres": 40}, r"40 nodes on a coordinate of length 2 do not carry .* take model.centres=66 or more"),
 ])
 def test_a_wrong_option_gets_a_sentence(options, sentence):
     with pytest.raises(ProblemError, match=sentence):
@@ -128,7 +129,7 @@ def test_a_periodic_process_is_refused():
 
 def test_a_fifth_derivative_of_the_student_t_kernel_is_refused():
     with pytest.raises(ProblemError, match="derivatives up to order 4"):
-        MixtureAxis(0, 1, 10, components=2).jets(torch.zeros(1).double(), 5)
+        MixtureAxis(0, 1, 10, components=2, scale=2.0).jets(torch.zeros(1).double(), 5)
 
 
 # ---- learning the spectrum -------------------------------------------------------------------------------------------
@@ -193,4 +194,4 @@ def test_learning_that_makes_no_sense_gets_a_sentence(options, sentence):
 def test_a_right_side_of_zero_teaches_nothing():
     problem = Problem(Box(x=(0, 1)), "u", [Equation(lambda u: u.xx), Dirichlet(u=0.0)])
     with pytest.raises(ProblemError, match="this one is zero"):
-        sciml.solve(problem, model=dict(name="gp", centres=20), **LEARNT)
+        sciml.solve(problem, model=dict(name="gp", centres=20, frequencies=5.0), **LEARNT)

@@ -318,7 +318,7 @@ def test_it_trains_by_every_kind_of_method(options):
 
 @pytest.mark.parametrize("model", ["gaussian-lattice", "gp"])
 def test_its_pass_compiles_without_breaks(model):
-    recipe = make_recipe({}, dict(model=dict(name=model, centres=14, components=3), points=20))
+    recipe = make_recipe({}, dict(model=dict(name=model, centres=14, components=3, frequencies=2.0), points=20))
     objective, _ = build_objective(load_problem("helmholtz", {}), recipe)
     with torch.no_grad():
         getattr(objective.field, "network", objective.field).weight.fill_(0.1)

@@ -17,7 +17,7 @@ and log ρ are kept, and components of less than 1e-8 of the largest weight are 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import comb, log, pi, sqrt
+from math import ceil, comb, log, pi, sqrt
 from typing import TYPE_CHECKING
 
 import torch
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 JITTER = 1e-13             # ε
 CELLS = 2**16              # numbers that are worked on at a time, what a cache holds
+NYQUIST = 2.2              # nodes for each cycle of the highest frequency; at 2 the functions alias
 PRUNED = 1e-8              # share of the largest weight below which a component is left out
 
 
@@ -118,6 +119,9 @@ class MixtureAxis(Axis):
         rate: ρ, one over the length over which an oscillation keeps its phase.
         dtype: Of what is returned; the functions are made in float64.
 
+    Raises:
+        ProblemError: There are too few nodes, for the ends or for the highest frequency.
+
     Note:
         `assign` another spectrum. It is kept in checkpoints, the functions are not.
     """
@@ -135,6 +139,11 @@ class MixtureAxis(Axis):
         self.profile = look_up("model.kernel", kernel, KERNELS)
         if n < 3 + sum(held):
             raise ProblemError(f"{n} nodes along a coordinate are too few; take model.centres of 10 or more")
+        least = ceil(NYQUIST * scale * (high - low))
+        if n < least:
+            raise ProblemError(f"{n} nodes on a coordinate of length {high - low:g} do not carry frequencies up to "
+                               f"{scale:g} cycles per unit; take model.centres={ceil(1.5 * least)} or more (at least "
+                               f"{least}), or a lower model.frequencies")
         Q, double = components, torch.float64
         self.register_buffer("nodes", torch.linspace(low, high, n, dtype=double), persistent=False)
         self.register_buffer("log_weights", torch.full((Q,), 1 / Q, dtype=double).log())
