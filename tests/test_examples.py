@@ -18,7 +18,7 @@ def load(name):
 # Bounds are about ten times what the runs gave, for other processors' rounding along a training.
 @pytest.mark.parametrize("name, bound", [
     ("first_problem", 1e-4), ("own_network", 1e-4), ("unknown_parameter", 1e-2), ("parametric", 1e-4),
-    ("mesh", 2e-3)])
+    ("mesh", 2e-3), ("gaussian_lattice", 1e-8)])
 def test_an_example_reaches_its_error(name, bound):
     assert load(name).main() < bound
 

@@ -211,8 +211,8 @@ def test_a_solution_of_the_last_good_state_counts_the_steps_of_that_state(tmp_pa
 
 
 def plain(name: str) -> bool:
-    """Whether an optimizer takes vectors and dense gradients."""
-    return name != "muon"
+    """Whether an optimizer takes vectors and dense gradients, of any field."""
+    return name not in ("muon", "kronecker", "evidence")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

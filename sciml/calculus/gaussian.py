@@ -217,7 +217,7 @@ def _each(X: Tensor, centres: Tensor, shape: Tensor, indices: IndexSet) -> Seque
     """The streams one by one, each (N, M), without a graph."""
     if shape.ndim == 3:
         return _full(X, centres, shape, indices).unbind()
-    inverse = torch.exp(-2 * shape)
+    inverse, D = torch.exp(-2 * shape), X.shape[1]
     tables: list[list[Tensor]] = []
     q = X.new_zeros(len(X), len(centres))
     for k in range(X.shape[1]):
@@ -232,8 +232,8 @@ def _each(X: Tensor, centres: Tensor, shape: Tensor, indices: IndexSet) -> Seque
     G = q.clamp_(max=FARTHEST[X.dtype]).mul_(-0.5).exp_()              # subnormal numbers would slow a core tenfold
     made: dict[MultiIndex, Tensor] = {}
     for alpha in indices.indices:
-        k = next((i for i in reversed(range(len(alpha))) if alpha[i]), None)
-        made[alpha] = G if k is None else made[alpha[:k] + (0,) * (len(alpha) - k)] * tables[k][alpha[k] - 1]
+        last = next((i for i in reversed(range(len(alpha))) if alpha[i]), None)
+        made[alpha] = G if last is None else made[alpha[:last] + (0,) * (D - last)] * tables[last][alpha[last] - 1]
     return list(made.values())
 
 
@@ -243,7 +243,7 @@ def _reverse_diagonal(X: Tensor, centres: Tensor, log_scales: Tensor, amplitudes
 
     With V = Σ_α g_α D^α G and V_k = Σ_α α_k g_α D^{α−e_k} G the sums over points are
 
-        in μ_k:      Σ y_k V + p_k V_k                    in log s_k:     s_k² Σ (y_k² V + p_k y_k V_k) − Σ α_k g_α D^α G
+        in μ_k:   Σ y_k V + p_k V_k              in log s_k:   s_k² Σ (y_k² V + p_k y_k V_k) − Σ α_k g_α D^α G
 
     and y_k = p_k (x_k − μ_k) makes them the moments 1, x_k, x_k² of V and 1, x_k of V_k, a matrix product each.
     """

@@ -135,7 +135,7 @@ class Program:
         if key in self._copies:
             return self._copies[key]
         copies = tuple(a.to(device, dtype if a.is_floating_point() else a.dtype) for a in self._tensors)
-        if not (torch.compiler.is_compiling() or torch.is_inference_mode_enabled() or _transformed()
+        if not (torch.compiler.is_compiling() or torch.is_inference_mode_enabled() or transformed()
                 or any(a.requires_grad for a in self._tensors)):
             self._copies[key] = copies
         return copies
@@ -173,6 +173,6 @@ class Program:
         return results
 
 
-def _transformed() -> bool:
+def transformed() -> bool:
     """Whether a transform of torch.func is being traced, whose tensors must not outlive it."""
     return torch._C._functorch.maybe_current_level() is not None

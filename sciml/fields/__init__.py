@@ -1,14 +1,18 @@
 """Fields: neural networks from points to unknowns, with their derivatives."""
 
+from .axes import Axis, GaussianAxis, gaussian_axes
 from .build import MODELS, FieldOptions, build_network
 from .constrained import Constrained, Lifted
 from .field import Field, head_of, parameter_count
 from .gaussian import GaussianField
+from .mixture import MixtureAxis, mixture_axes
 from .networks import MLP, NETWORKS, ModifiedMLP, PirateNet, Siren
 from .nodal import Nodal
 from .piecewise import Piecewise
+from .tensor import TensorField
 
 __all__ = [
-    "MLP", "MODELS", "NETWORKS", "Constrained", "Field", "FieldOptions", "GaussianField", "Lifted", "ModifiedMLP",
-    "Nodal", "Piecewise", "PirateNet", "Siren", "build_network", "head_of", "parameter_count",
+    "MLP", "MODELS", "NETWORKS", "Axis", "Constrained", "Field", "FieldOptions", "GaussianAxis", "GaussianField",
+    "Lifted", "MixtureAxis", "ModifiedMLP", "Nodal", "Piecewise", "PirateNet", "Siren", "TensorField",
+    "build_network", "gaussian_axes", "head_of", "mixture_axes", "parameter_count",
 ]

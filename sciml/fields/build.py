@@ -15,13 +15,18 @@ from ..errors import ProblemError, check_types, look_up, unknown_name
 from .field import Field
 from .gaussian import COVARIANCES, TRAINED, GaussianField
 from .known import Features
+from .lattice import ghosts_of
 from .layers import Embedding, FourierFeatures, random_features
+from .mixture import KERNELS
 from .networks import MLP, NETWORKS
 from .nodal import Nodal
 from .piecewise import Piecewise
 from .shape import Shape
+from .tensor import TensorField
 
-MODELS: dict[str, Callable[..., Field]] = {**NETWORKS, "nodal": Nodal, "gaussian": GaussianField}
+MODELS: dict[str, Callable[..., Field]] = {**NETWORKS, "nodal": Nodal, "gaussian": GaussianField,
+                                           "gaussian-lattice": TensorField, "gp": TensorField}
+USUAL, FEWEST = {1: 64, 2: 28, 3: 12}, 7          # centres along a coordinate, by dimension
 
 
 @dataclass(frozen=True)
@@ -40,13 +45,17 @@ class FieldOptions:
         scale: Of model=fourier: "none", or "inverse-symbol" to precondition its parameters by the equation.
         gamma: With it, the scale γ of modes that the equation does not see.
         order: Of model=nodal: of the finite elements, 1 or 2.
-        centres: Of model=gaussian: Gaussians along every coordinate, ghosts included, or a number for each; None: 64 in
-            one dimension, 28 in two, 12 in three.
+        centres: Of model=gaussian and gaussian-lattice: Gaussians along each coordinate, ghosts included; of model=gp:
+            nodes; one number, or one for each; None: 64 in one dimension, 28 in two, 12 in three.
         overlap: c, their scale over their distance.
-        ghosts: Rings of them beyond the domain, or a number for each coordinate; None: round(3.3 c), fewer where there
-            are few centres.
-        covariance: "isotropic", "diagonal" or "full".
-        train: "amplitudes", or "shapes": centres, scales and rotations as well.
+        ghosts: How many lie beyond either end, one number or one for each coordinate; None: round(3.3 c), fewer where
+            there are few centres.
+        covariance: Of model=gaussian: "isotropic", "diagonal" or "full".
+        train: Of model=gaussian: "amplitudes", or "shapes": centres, scales and rotations as well.
+        kernel: Of model=gp: "student-t" (Matérn-5/2) or "gaussian".
+        components: Q of its mixture.
+        frequencies: The highest of its frequencies, in cycles per unit of a coordinate.
+        rate: One over the length over which an oscillation keeps its phase.
     """
 
     width: int = 20
@@ -67,6 +76,10 @@ class FieldOptions:
     ghosts: int | tuple | None = None
     covariance: str = "diagonal"
     train: str = "amplitudes"
+    kernel: str = "student-t"
+    components: int = 30
+    frequencies: float = 20.0
+    rate: float = 1.0
 
     def __post_init__(self):
         check_types(self, "model.")
@@ -82,6 +95,7 @@ class FieldOptions:
             raise ProblemError(f"model.gamma={self.gamma} must be positive, or the modes it scales could not move")
         look_up("model.covariance", self.covariance, dict.fromkeys(COVARIANCES))
         look_up("model.train", self.train, dict.fromkeys(TRAINED))
+        look_up("model.kernel", self.kernel, KERNELS)
         for name, least in (("centres", 2), ("ghosts", 0)):
             given = getattr(self, name)
             counts = given if isinstance(given, tuple | list) else (given,)
@@ -90,8 +104,33 @@ class FieldOptions:
                                    "each coordinate, as in (28, 7, 7)")
         if not 0.3 <= self.overlap <= 5:
             raise ProblemError(f"model.overlap={self.overlap} must be a scale over a distance from 0.3 to 5")
+        if not (self.components >= 1 and self.frequencies > 0 and self.rate > 0):
+            raise ProblemError(f"model.components={self.components} must be at least 1, model.frequencies="
+                               f"{self.frequencies} and model.rate={self.rate} positive")
         if self.fourier < 0:
             raise ProblemError(f"model.fourier={self.fourier} must be 0 (none) or a number of features")
+
+    def counts(self, coordinates: int) -> list[int]:
+        """`centres` of each coordinate.
+
+        Raises:
+            ProblemError: They are others than the coordinates in number.
+        """
+        return self._each("centres", coordinates) or [USUAL.get(coordinates, FEWEST)] * coordinates
+
+    def beyond(self, coordinates: int) -> list[int]:
+        """`ghosts` of each coordinate."""
+        return self._each("ghosts", coordinates) or [ghosts_of(self.overlap, n) for n in self.counts(coordinates)]
+
+    def _each(self, name: str, coordinates: int) -> list[int] | None:
+        given = getattr(self, name)
+        if given is None:
+            return None
+        counts = [given] * coordinates if isinstance(given, int) else list(given)
+        if len(counts) != coordinates:
+            raise ProblemError(f"model.{name}={given!r} has {len(counts)} numbers, and the problem {coordinates} "
+                               "coordinates; give one number, or one for each")
+        return counts
 
     @staticmethod
     def from_mapping(options: Mapping[str, Any]) -> FieldOptions:

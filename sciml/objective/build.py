@@ -20,6 +20,7 @@ from .nodal import nodal_ansatz, nodal_field
 from .objective import Objective
 from .parameters import TrainableParameters
 from .recipe import DTYPES, Recipe
+from .tensor import TENSORS, tensor_ansatz, tensor_field
 
 
 def build_field(problem: Problem, recipe: Recipe, ansatz: Ansatz) -> nn.Module:
@@ -29,6 +30,8 @@ def build_field(problem: Problem, recipe: Recipe, ansatz: Ansatz) -> nn.Module:
         return nodal_field(problem, recipe.field_options().order, dtype, ansatz)
     if recipe.model == "gaussian":
         return wrapped(gaussian_field(problem, recipe, ansatz), problem, ansatz)
+    if recipe.model in TENSORS:
+        return wrapped(tensor_field(problem, recipe.model, recipe.field_options(), dtype, ansatz), problem, ansatz)
     periods = {problem.coordinates.index(c): p for c, p in ansatz.periods.items()}
     breaks = {problem.coordinates.index(c): places for c, places in problem.setting.breaks.items()}
     network = build_network(recipe.model, problem.region.bounds, len(problem.unknowns), recipe.field_options(),
@@ -58,7 +61,8 @@ def build_objective(problem: Problem, recipe: Recipe, network: nn.Module | None 
             lift is built in.
     """
     dtype = DTYPES[recipe.dtype]
-    make = nodal_ansatz if recipe.model == "nodal" and network is None else build
+    own_ansatz = {"nodal": nodal_ansatz, **dict.fromkeys(TENSORS, tensor_ansatz)}
+    make = build if network is not None else own_ansatz.get(recipe.model, build)
     ansatz = make(problem, recipe.constraints if network is None else "soft")
     blocks = [b for b in problem.blocks if b.name not in ansatz.satisfied] or list(problem.blocks)
     own = None if network is None else _own(problem, network, dtype)

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import ceil
 
-from ..fields import Field, GaussianField
+from ..fields import GaussianField, TensorField
 
 FAMILIES: dict[str, dict[str, object]] = {
     "gaussian": {"optimizer": "least-squares", "sampler": "sobol"},
+    "gaussian-lattice": {"optimizer": "least-squares", "sampler": "sobol"},
+    "gp": {"optimizer": "least-squares", "sampler": "sobol"},
 }
 KEPT = ("constraints", "dtype", "device", "seed", "chunk")     # of a problem's defaults, for any family
 ROWS = 3                                                       # points for each function of a field solved for
@@ -41,6 +43,6 @@ def family_defaults(defaults: Mapping[str, object], given: Mapping[str, object])
 def default_points(field: object) -> int:
     """Interior points where the recipe names no number: as many rows as an overdetermined system needs."""
     inner = getattr(field, "network", field)
-    if isinstance(inner, Field) and isinstance(inner, GaussianField):
-        return max(ceil(ROWS * inner.count), 16)
+    if isinstance(inner, GaussianField | TensorField):
+        return max(ceil(ROWS * inner.head[0].shape[1]), 16)
     return POINTS

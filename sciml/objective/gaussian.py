@@ -9,15 +9,12 @@ import torch
 from ..errors import ProblemError
 from ..fields import GaussianField
 from ..fields.gaussian import tensor_centres
-from ..fields.lattice import ghosts_of, lattice
+from ..fields.lattice import lattice
 from ..fields.piecewise import Piecewise
 from ..geometry import Box
 from ..problem import Problem
 from ..problem.hard import Ansatz
 from .recipe import DTYPES, Recipe
-
-USUAL = {1: 64, 2: 28, 3: 12}          # centres along a coordinate, by dimension
-FEWEST = 7
 
 
 def gaussian_field(problem: Problem, recipe: Recipe, ansatz: Ansatz) -> GaussianField | Piecewise:
@@ -35,8 +32,7 @@ def gaussian_field(problem: Problem, recipe: Recipe, ansatz: Ansatz) -> Gaussian
         raise ProblemError("model=gaussian is a sum in the coordinates and takes no features of a problem; use "
                            "model=mlp")
     bounds, columns = problem.region.bounds, problem.coordinates
-    counts = _each("centres", options.centres, len(bounds)) or [USUAL.get(len(bounds), FEWEST)] * len(bounds)
-    ghosts = _each("ghosts", options.ghosts, len(bounds)) or [ghosts_of(options.overlap, n) for n in counts]
+    counts, ghosts = options.counts(len(bounds)), options.beyond(len(bounds))
     lines, scales = [], []
     for (low, high), n, g, name in zip(bounds, counts, ghosts, columns, strict=True):
         if name in ansatz.periods:
@@ -55,17 +51,6 @@ def gaussian_field(problem: Problem, recipe: Recipe, ansatz: Ansatz) -> Gaussian
     if pieces == 1:
         return field
     return Piecewise(field, {columns.index(c): p for c, p in problem.setting.breaks.items()}, len(problem.unknowns))
-
-
-def _each(name: str, given: int | tuple | None, dimension: int) -> list[int] | None:
-    """A number by coordinate, from one for all or one for each."""
-    if given is None:
-        return None
-    counts = [given] * dimension if isinstance(given, int) else list(given)
-    if len(counts) != dimension:
-        raise ProblemError(f"model.{name}={given!r} has {len(counts)} numbers, and the problem {dimension} "
-                           "coordinates; give one number, or one for each")
-    return counts
 
 
 def _near(problem: Problem, centres: torch.Tensor, reach: float) -> torch.Tensor:

@@ -159,6 +159,8 @@ class Recipe:
             used = sum(p.steps or 0 for p in plans[:-1])
             if self.steps is not None:
                 last: int | None = max(self.steps - used, 0)
+            elif needs(plans[-1].optimizer) == "operator":
+                last = 1                                    # a direct solution
             elif self.time is not None:
                 last = None
             else:

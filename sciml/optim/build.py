@@ -11,9 +11,11 @@ import torch
 
 from ..errors import ProblemError, text_for_number, unknown_name
 from .broyden import BFGS, SSBFGS, DenseQuasiNewton, SSBroyden
+from .evidence import Evidence
 from .extra import EXTRA, MUONS, extra_class, groups_for, rehearse
 from .gauss_newton import GaussNewton
 from .gauss_newton_cg import GaussNewtonCG
+from .kronecker import Kronecker
 from .lbfgs import LBFGS
 from .least_squares import LeastSquares
 from .m_config import MConFIG
@@ -26,7 +28,8 @@ from .varpro import VarPro
 OWN: dict[str, type[torch.optim.Optimizer]] = {
     "gauss-newton": GaussNewton, "gauss-newton-cg": GaussNewtonCG, "least-squares": LeastSquares,
     "varpro": VarPro, "engd": ENGD, "engd-w": ENGDW, "spring": SPRING, "lbfgs": LBFGS, "bfgs": BFGS, "ssbfgs": SSBFGS,
-    "ssbroyden": SSBroyden, "nncg": NystromNewtonCG, "soap": SOAP, "multiadam": MultiAdam, "m-config": MConFIG}
+    "ssbroyden": SSBroyden, "nncg": NystromNewtonCG, "soap": SOAP, "multiadam": MultiAdam, "m-config": MConFIG,
+    "kronecker": Kronecker, "evidence": Evidence}
 ALIASES = {"levenberg-marquardt": "gauss-newton", "lm": "gauss-newton", "gn": "gauss-newton", "l-bfgs": "lbfgs",
            "multi-adam": "multiadam", "mconfig": "m-config"}
 _UNFIT = {"Optimizer", "LBFGS", "SparseAdam"}
@@ -53,6 +56,8 @@ def needs(name: str) -> str:
     | "residual" | `linearize` and `residual` | Gauss–Newton, least squares; has `refused` and `extras` |
     | "factored" | the same with J by its factors | natural gradients, matrix-free Gauss–Newton |
     | "head" | the same with J for chosen parameters; two groups, the second the head | variable projection |
+    | "operator" | a function that gives the equation by coordinates (`Separable`) | Kronecker; one step solves |
+    | "evidence" | a function that gives −log p with its graph, for kernels only | Evidence |
     """
     key = optimizer_name(name)
     return getattr(OPTIMIZERS[key], "needs", "gradient") if key in OPTIMIZERS else "gradient"
@@ -60,7 +65,7 @@ def needs(name: str) -> str:
 
 def is_second_order(name: str) -> bool:
     """Whether a method needs points and weights that stand still within a step and between steps."""
-    return needs(name) in ("closure", "hessian", "residual", "factored", "head")
+    return needs(name) in ("closure", "hessian", "residual", "factored", "head", "operator", "evidence")
 
 
 def optimizer_name(name: str) -> str:

@@ -8,6 +8,10 @@
 | `NewtonCG` | a loss that is twice differentiable (Nyström–Newton–CG) | fixed |
 | `LeastSquares` | residual vector and Jacobian, as a matrix or by factors (Gauss–Newton, natural gradients) | fixed |
 | `Projected` | the same for a body and a linear head (variable projection) | fixed |
+| `Direct` in `tensors.py` | an equation by coordinates (Kronecker) | a grid of its own |
+| `Spectra` in `tensors.py` | the likelihood of a kernel (evidence) | lines of its own |
+
+`build_driver` in `build.py` makes the one that an optimizer needs.
 """
 
 from __future__ import annotations
@@ -21,12 +25,11 @@ import torch
 from torch import Generator, Tensor
 
 from ..balance import Balance, Projection, Surgery
-from ..errors import NonFiniteError, ProblemError
+from ..errors import NonFiniteError
 from ..fields import head_of
 from ..flat import flat, split
 from ..objective import Objective, Recipe
-from ..objective.recipe import optimizer_options
-from ..optim import build_optimizer, needs
+from ..optim import build_optimizer
 from .losses import Conflicts, Losses
 
 
@@ -350,26 +353,3 @@ class NewtonCG(LeastSquares):
 
     def redrawn(self):
         self.optimizer.forget()
-
-
-def build_driver(objective: Objective, name: str, recipe: Recipe, balance: Balance, generator: Generator) -> Driver:
-    """The driver that fits an optimizer."""
-    options = optimizer_options(recipe, name)
-    kind = needs(name)
-    if objective.energies and kind in ("residual", "factored", "head"):
-        raise ProblemError(f"optimizer={name} minimises squares, and condition {objective.energies[0].name!r} is an "
-                           "energy; take soap or ssbroyden, or write its derivative as Weak")
-    weights = [n for n, part in balance.parts.items() if not isinstance(part, (Surgery, Projection))]
-    if objective.energies and weights:
-        raise ProblemError(f"balance={weights[0]} weighs squares, and condition {objective.energies[0].name!r} is an "
-                           "energy; leave balance out")
-    if kind in ("residual", "factored"):
-        return LeastSquares(objective, name, options)
-    if kind == "head":
-        return Projected(objective, name, options)
-    if kind == "hessian":
-        return NewtonCG(objective, name, options, generator)
-    if kind == "closure":
-        return QuasiNewton(objective, name, options)
-    first_order = MultiLoss if kind == "gradients" else FirstOrder
-    return first_order(objective, name, options, recipe, balance, generator)

@@ -34,7 +34,8 @@ from ..precondition import build_preconditioner
 from ..problem import Problem
 from ..sampling import SAMPLERS, Sampler, Scene
 from ..solution.truth import Truth, resolve
-from .drivers import Driver, build_driver
+from .build import build_driver
+from .drivers import Driver
 
 log = logging.getLogger(__name__)
 
