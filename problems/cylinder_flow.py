@@ -56,5 +56,5 @@ problem = Problem(
     ],
     features=[lambda x, y, i=i: polar(x, y)[i] for i in range(3)], reference="cylinder_re20.h5",
     defaults=dict(model=dict(width=16, depth=3), points=1000, optimizer="gauss-newton", precondition="galerkin",
-                  options=dict(galerkin=dict(every=5)), time=900),
+                  options=dict(galerkin=dict(every=5)), time=240),
 )
