@@ -22,7 +22,7 @@ from .classical import finite_elements
 from .row import Row
 
 VELOCITY = ("u", "v")
-ROWS = tuple(Row(problem, 0, target, unknowns=unknowns, label=label, steps=steps)
+ROWS = tuple(Row(problem, 0, target, unknowns=unknowns, label=label, method="recipe", steps=steps)
              for problem, steps, target, unknowns, label in (
     ("lshape", 60, 1e-3, (), "Poisson, L-shape"),
     ("four_holes_mesh", 60, 1e-3, (), "Poisson, four holes"),

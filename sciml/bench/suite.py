@@ -96,7 +96,7 @@ def run_suite(name: str, *, only: Sequence[str] | None = None, seeds: int | None
     rows = look_up("suite", name, SUITES)
     rows = rows if time is None else tuple(replace(row, time=time, steps=None) for row in rows)
     known = dict.fromkeys([r.name for r in rows] or CONTESTS) if name != "steptime" else {}
-    known |= dict.fromkeys(row.method for row in rows if name == "sampling")
+    known |= dict.fromkeys(row.method for row in rows if name in ("sampling", "meshes"))
     for problem in set(only or ()) - {"steptime", "cost"}:
         look_up("row", problem, known)
     wanted = list(only or known)
