@@ -201,7 +201,7 @@ def test_built_in_data_of_a_mesh_do_not_grow_with_the_distance_from_a_small_hole
 
 @pytest.mark.parametrize("cuts", [2, 4, 7])
 def test_pieces_of_curved_edges_enclose_the_area_of_the_curve(cuts):
-    complex_ = mesh_of(Disk((0.3, 0.1), 0.5), 0.3, order=2).complex
+    complex_ = mesh_of(Disk((0.3, 0.1), 0.5), 0.3, order=2)
     facets = complex_.chosen(complex_.boundary)
     edges = torch.cat([complex_.X[f.nodes] for f in facets])                      # (E, 3, 2): ends, middle
     t, w = (torch.as_tensor(a) for a in leggauss(4))                              # x × x′ is of degree 3 in t
