@@ -30,5 +30,5 @@ problem = Problem(
     ],
     reference="step_re50.h5",
     defaults=dict(model=dict(width=16, depth=3), points=1000, optimizer="gauss-newton", precondition="galerkin",
-                  options=dict(galerkin=dict(every=5)), time=240),
+                  options=dict(galerkin=dict(every=5)), time=120),
 )

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import skfem
 import torch
+from scipy import sparse
 from skfem.helpers import dot, grad
 from test_weak import laplace, meshed
 
@@ -11,7 +12,7 @@ import sciml
 from sciml import Box, Dirichlet, Equation, Problem, ProblemError, Weak
 from sciml.objective import build_objective, make_recipe
 from sciml.precondition.build import build_preconditioner
-from sciml.precondition.galerkin import Galerkin
+from sciml.precondition.galerkin import Galerkin, root
 
 
 def started(conditions, unknowns="u", domain=None, **options):
@@ -44,7 +45,7 @@ def test_rows_of_a_function_of_the_space_become_its_nodal_error():
     X = tests.where.X
     f = torch.stack([torch.ones(len(X), dtype=torch.float64), 2 * X[:, 1]], 1)      # ∇u, the form's coefficients
     z = made.transform.apply(tests(f))
-    error = z / torch.from_numpy(made.transform.factors.weights)
+    error = z / torch.from_numpy(made.transform.factors.norm.diagonal())
     K = made.matrix().toarray()
     assert np.allclose(K @ error.numpy(), tests(f).numpy(), atol=1e-12)
     # the error solves −Δe = −2, e = 0 on the boundary: everywhere negative, below −1/8 nowhere
@@ -53,7 +54,7 @@ def test_rows_of_a_function_of_the_space_become_its_nodal_error():
 
 def test_the_loss_is_the_mean_square_of_the_nodal_error():
     objective, made = started([Weak(lambda u, v: laplace(u, v) - v), Dirichlet(u=0.0, on="boundary")])
-    weights = made.transform.factors.weights
+    weights = made.transform.factors.norm.diagonal()
     m = weights**2 / len(weights)
     assert (m > 0).all() and m.sum() < 1                       # shares of the inner nodes
     z = objective.residual()
@@ -61,6 +62,30 @@ def test_the_loss_is_the_mean_square_of_the_nodal_error():
     r = objective.rows(block, objective.points[block.name])[:, 0].detach().numpy()
     e = np.linalg.solve(made.matrix().toarray(), r)
     assert np.isclose(float(z.square().sum()), (m * e**2).sum(), rtol=1e-10)
+
+
+def test_in_the_energy_norm_the_loss_is_the_energy_of_the_nodal_error():
+    conditions = [Weak(lambda u, v, x: (1 + x) * laplace(u, v) - v), Dirichlet(u=0.0, on="boundary")]
+    domain = meshed(3)
+    objective, made = started(conditions, domain=domain, norm="energy")
+    (block, tests), = made.weak
+    r = objective.rows(block, objective.points[block.name])[:, 0].detach().numpy()
+    e = np.linalg.solve(made.matrix().toarray(), r)
+    mesh = skfem.MeshTri(domain.complex.X.numpy().T, domain.complex.blocks[0].nodes.numpy().T)
+    basis = skfem.Basis(mesh, skfem.ElementTriP1())
+    K = skfem.BilinearForm(lambda u, v, w: (1 + w.x[0]) * dot(grad(u), grad(v))).assemble(basis).toarray()
+    where = {tuple(p): i for i, p in enumerate(basis.doflocs.T.round(9).tolist())}
+    same = [where[tuple(p)] for p in tests.space.nodes[tests.free].numpy().round(9).tolist()]
+    energy = e @ K[np.ix_(same, same)] @ e / domain.measure
+    assert np.isclose(float(objective.residual().square().sum()), energy, rtol=1e-9)
+
+
+def test_the_root_of_a_positive_matrix_is_one():
+    rng = np.random.default_rng(0)
+    A = sparse.random(40, 40, 0.1, random_state=rng)
+    K = (A @ A.T + sparse.eye(40)).tocsr()
+    C = root(K)
+    assert abs(C.T @ C - K).max() < 1e-12
 
 
 def test_systems_have_a_joint_matrix():
@@ -103,6 +128,10 @@ def test_it_trains(solver):
 
 @pytest.mark.parametrize("make, sentence", [
     (lambda: build_preconditioner("galerkin", {"galerkin": dict(solver="cg")}), "unknown galerkin.solver 'cg'"),
+    (lambda: build_preconditioner("galerkin", {"galerkin": dict(norm="h1")}), "unknown galerkin.norm 'h1'"),
+    (lambda: started([Weak(lambda u, v: laplace(u, v) - 1000 * u * v)], norm="energy"), "needs a positive form"),
+    (lambda: started([Weak(lambda u, p, a, q: laplace(u, a) + p * q, tests=dict(a="u", q="p"))], "u p", norm="energy"),
+     "is for one unknown"),
     (lambda: build_preconditioner("galerkin", {"galerkin": dict(every=0)}), "must be a number of steps"),
     (lambda: build_preconditioner("galerkin", {"galerkin": dict(drop=2.0)}), "drop must lie in"),
     (lambda: started([Equation(lambda u: u.xx)], domain=Box(x=(0, 1), y=(0, 1))), "needs a weak form"),

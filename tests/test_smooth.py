@@ -4,6 +4,7 @@ from math import pi
 
 import pytest
 import torch
+from numpy.polynomial.legendre import leggauss
 from torch.func import jvp
 
 from sciml import Box, Dirichlet, Disk, Equation, Mesh, Points, Problem, Weak, laplacian
@@ -196,3 +197,19 @@ def test_built_in_data_of_a_mesh_do_not_grow_with_the_distance_from_a_small_hole
     lift, inlet = Program({"g": ansatz.lifts["u"]}), torch.tensor([0.0, 0.1, 0.41], dtype=torch.float64)
     (values,) = lift({n: inlet if n[1] == "y" else 0 * inlet for n in lift.leaves}, inlet)
     assert torch.allclose(values, inlet * (0.41 - inlet), atol=1e-12)      # also where inlet and walls meet
+
+
+@pytest.mark.parametrize("cuts", [2, 4, 7])
+def test_pieces_of_curved_edges_enclose_the_area_of_the_curve(cuts):
+    complex_ = mesh_of(Disk((0.3, 0.1), 0.5), 0.3, order=2)
+    facets = complex_.chosen(complex_.boundary)
+    edges = torch.cat([complex_.X[f.nodes] for f in facets])                      # (E, 3, 2): ends, middle
+    t, w = (torch.as_tensor(a) for a in leggauss(4))                              # x × x′ is of degree 3 in t
+    t = t[:, None]
+    x = sum(N * edges[:, i, None] for i, N in enumerate((t * (t - 1) / 2, t * (t + 1) / 2, 1 - t * t)))
+    slope = sum(N * edges[:, i, None] for i, N in enumerate((t - 0.5, t + 0.5, -2 * t)))
+    area = 0.5 * ((x[..., 0] * slope[..., 1] - x[..., 1] * slope[..., 0]) * w).sum()
+    a, b = straight_pieces(complex_.X, facets, cuts).unbind(1)
+    found = 0.5 * (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum()
+    assert torch.isclose(found, area, rtol=1e-13) and abs(float(area) - pi / 4) < 1e-2
+    assert torch.isclose(a[::cuts], edges[:, 0]).all() and torch.isclose(b[cuts - 1::cuts], edges[:, 1]).all()

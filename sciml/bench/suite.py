@@ -1,4 +1,4 @@
-"""The tables: problems with their recipes, methods on one problem, samplers, the race, step times, spectra.
+"""The tables: problems with their recipes, on meshes, methods on one problem, samplers, the race, step times, spectra.
 
 Results are kept row by row in a folder, so that a suite can be interrupted, continued (rows found there are kept) and
 written into the README between its markers. The last iterate counts; medians and ranges are over seeds.
@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
+from time import process_time
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ import torch
 from ..errors import ProblemError, look_up
 from ..problem import load_problem
 from ..training import solve
-from . import methods, preconditioning, race, sampling, steptime
+from . import meshes, methods, preconditioning, race, sampling, steptime
 from .contests import CONTESTS
 from .row import Row
 
@@ -76,7 +77,8 @@ PRECONDITIONED = tuple(
         "Adam, H⁻¹": {"precondition": "h-minus-1"}}.items()))
 SUITES: dict[str, tuple[Row, ...]] = {"quick": QUICK, "full": QUICK + MORE, "ladder": LADDER,
                                       "methods": methods.METHODS, "preconditioned": PRECONDITIONED,
-                                      "sampling": sampling.ROWS, "race": (), "steptime": (), "preconditioning": ()}
+                                      "sampling": sampling.ROWS, "meshes": meshes.ROWS + meshes.PRECONDITIONED,
+                                      "race": (), "steptime": (), "preconditioning": ()}
 
 
 def run_suite(name: str, *, only: Sequence[str] | None = None, seeds: int | None = None, device: str = "cpu",
@@ -94,7 +96,7 @@ def run_suite(name: str, *, only: Sequence[str] | None = None, seeds: int | None
     rows = look_up("suite", name, SUITES)
     rows = rows if time is None else tuple(replace(row, time=time, steps=None) for row in rows)
     known = dict.fromkeys([r.name for r in rows] or CONTESTS) if name != "steptime" else {}
-    known |= dict.fromkeys(row.method for row in rows if name == "sampling")
+    known |= dict.fromkeys(row.method for row in rows if name in ("sampling", "meshes"))
     for problem in set(only or ()) - {"steptime", "cost"}:
         look_up("row", problem, known)
     wanted = list(only or known)
@@ -109,6 +111,12 @@ def run_suite(name: str, *, only: Sequence[str] | None = None, seeds: int | None
         if only is None or "cost" in only:
             yield from _sampler_cost(device, out)
         tables = {**sampling.tables(rows, device, out), "sampling-cost": _cost_table(device, out)}
+    elif name == "meshes":
+        for row in meshes.ROWS:
+            path = out / f"classical-{row.name}.json"
+            if row.name in wanted and not path.exists():
+                _keep(path, meshes.classical(row))
+        tables = {name: meshes.table(device, out), "meshes-matrix": meshes.preconditioned(device, out)}
     elif name == "preconditioning":
         tables[name] = preconditioning.markdown(preconditioning.measure())
     elif name == "race":
@@ -151,6 +159,7 @@ def _run(row: Row, seed: int, device: str, out: Path, budget: Mapping[str, Any] 
     if path.exists():
         return
     budget = row.budget if budget is None else budget
+    start = process_time()
     problem = load_problem(row.problem, row.overrides)
     solution = solve(problem, **{**budget, "seed": seed, "device": device, **row.options})
     result = solution.result()
@@ -160,6 +169,7 @@ def _run(row: Row, seed: int, device: str, out: Path, budget: Mapping[str, Any] 
         found = result["mean_absolute" if row.measure == "absolute" else "relative_l2"]
         error = sum(found[u] for u in row.unknowns or found) / len(row.unknowns or found)
     _keep(path, {"error": error, "seconds": solution.seconds, "steps": solution.steps, "status": solution.status,
+                 "cpu": process_time() - start, "errors": result["relative_l2"],
                  "null": result["null_score"], "parameters": result["parameters"], "dtype": result["dtype"],
                  "optimizer": solution.config["optimizer"], "machine": machine()})
     yield f"{row.name}{' ' + row.method if row.method else ''} seed {seed}: {error:.2e} in {solution.seconds:.0f} s"

@@ -25,6 +25,7 @@ from torch.overrides import handle_torch_function, has_torch_function
 from .complex import Cells, Facets, identify
 
 LARGEST = 2**19                         # pairs of points and facets at a time
+_SAGITTA = torch.tensor([-0.5, -0.5, 1.0], dtype=torch.float64)     # of an edge with ends and middle: −x''/8
 
 
 class SmoothDistance:
@@ -58,7 +59,9 @@ def straight_pieces(X: Tensor, facets: Sequence[Cells | Facets], cuts: int = 4) 
     Args:
         X: Nodes, shape (V, D), D = 2 or 3.
         facets: By kind.
-        cuts: Curved ones are cut into so many pieces along each direction, with corners on the curve.
+        cuts: Curved ones are cut into so many pieces along each direction, with corners on the surface; on a curve the
+            inner ones lie beyond it, so that pieces and curve enclose no area: what vanishes on chords is off by their
+            sagitta everywhere, what crosses the curve only as far from it as the pieces are long.
     """
     D = X.shape[1]
     pieces = []
@@ -67,6 +70,9 @@ def straight_pieces(X: Tensor, facets: Sequence[Cells | Facets], cuts: int = 4) 
         if D == 2:
             t = torch.linspace(0, 1, n + 1, dtype=X.dtype)[:, None]
             corners = torch.einsum("qa,ead->eqd", f.kind.values(t), X[f.nodes])
+            if n > 1:                                         # a parabola: every sagitta is the same vector s
+                s = torch.einsum("a,ead->ed", _SAGITTA.to(X), X[f.nodes])[:, None] / n**2
+                corners[:, 1:-1] += 2 / 3 * n / (n - 1) * s
             pieces.append(torch.stack([corners[:, :-1], corners[:, 1:]], 2).reshape(-1, 2, 2))
         else:
             xi, triangles = _lattice(f.kind.shape.simplex, n)

@@ -21,21 +21,34 @@ from .operator import Balanced, Solve
 from .preconditioner import Linearized, incomplete
 
 
-class Scaled:
-    """Factors of A with its solutions weighed by the volume of their nodes, so that |z|² is a mean over the domain.
+class Measured:
+    """Factors of A with their solutions in a norm, z = W A⁻¹ r, so that |z|² is a mean over the domain.
 
     Args:
         factors: With SuperLU's `solve`.
-        weights: √(R m_i / |Ω|), shape (R,).
+        norm: W, shape (R, R).
     """
 
-    def __init__(self, factors: Balanced, weights: np.ndarray):
-        self.factors, self.weights = factors, weights
+    def __init__(self, factors: Balanced, norm: sparse.csr_matrix):
+        self.factors, self.norm, self.transposed = factors, norm, norm.T.tocsr()
 
     def solve(self, r: np.ndarray, trans: str = "N") -> np.ndarray:
-        """W A⁻¹ r or A⁻ᵀ W r."""
-        w = self.weights if r.ndim == 1 else self.weights[:, None]
-        return w * self.factors.solve(r) if trans == "N" else self.factors.solve(w * r, "T")
+        """W A⁻¹ r or A⁻ᵀ Wᵀ r."""
+        return self.norm @ self.factors.solve(r) if trans == "N" else self.factors.solve(self.transposed @ r, "T")
+
+
+def root(K: sparse.csr_matrix) -> sparse.csr_matrix:
+    """C with K = CᵀC for a sparse symmetric positive definite matrix, by SuperLU without pivoting: K = PᵀL D LᵀP.
+
+    Raises:
+        ProblemError: K is not positive definite.
+    """
+    lu = splu(K.tocsc(), "MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=dict(SymmetricMode=True))
+    D = lu.U.diagonal()
+    if not (D > 0).all() or (lu.perm_r != lu.perm_c).any():
+        raise ProblemError("galerkin.norm=energy needs a positive form, which this one is not; take l2")
+    P = sparse.eye(len(D), format="csc")[:, lu.perm_c]
+    return (sparse.diags(np.sqrt(D)) @ lu.L.T @ P).tocsr()
 
 
 class Galerkin(Linearized):
@@ -45,9 +58,11 @@ class Galerkin(Linearized):
         solver: "lu": exact factors; "ilu": incomplete ones, cheaper in memory.
         drop, fill: Of "ilu", as in scipy.
         every: Steps between linearisations about the field; linear problems need one only.
+        norm: Of the error: "l2", the mean of its square; "energy": eᵀK e / |Ω| with K the symmetric part of the form's
+            matrix, ∫ k |∇e|² for diffusion, for forms of one unknown whose matrix is positive.
 
     Raises:
-        ProblemError: There is no weak form, or its matrix is singular.
+        ProblemError: There is no weak form, its matrix is singular, or it makes no energy norm.
 
     Source: Liu et al. (2024), arXiv:2402.00531, for the idea on meshes; here the rows are the field's own weak
         residuals and not A u − b at the nodes, so that the limit is the Petrov–Galerkin solution among the fields.
@@ -55,9 +70,12 @@ class Galerkin(Linearized):
 
     name = "galerkin"
 
-    def __init__(self, solver: str = "lu", drop: float = 1e-4, fill: float = 10.0, every: int = 200):
+    def __init__(self, solver: str = "lu", drop: float = 1e-4, fill: float = 10.0, every: int = 200,
+                 norm: str = "l2"):
         look_up("galerkin.solver", solver, dict.fromkeys(("lu", "ilu")))
+        look_up("galerkin.norm", norm, dict.fromkeys(("l2", "energy")))
         super().__init__(every)
+        self.norm = norm
         approximate = incomplete(self.name, drop, fill)
         self.factorize = splu if solver == "lu" else approximate
         self._bases: dict[tuple, sparse.csr_matrix] = {}
@@ -94,10 +112,24 @@ class Galerkin(Linearized):
             raise ProblemError(f"precondition=galerkin cannot factorise the matrix of the weak form ({error}): a "
                                "condition seems to be missing, or the linearised problem has no unique "
                                "solution") from error
-        shares = [lumped(tests.space) for _, tests in self.weak]
-        weights = np.concatenate([np.sqrt(A.shape[0] * (m[tests.free] / m.sum()).numpy())
-                                  for m, (_, tests) in zip(shares, self.weak, strict=True)])
-        self.transform.factors = Scaled(factors, weights)
+        self.transform.factors = Measured(factors, self._energy(A) if self.norm == "energy" else self._mean())
+
+    def _mean(self) -> sparse.csr_matrix:
+        """W = diag √(R m_i / |Ω|), m_i the volume of node i."""
+        shares = []
+        for _, tests in self.weak:
+            m = lumped(tests.space)
+            shares.append((m[tests.free] / m.sum()).numpy())
+        share = np.concatenate(shares)
+        return sparse.diags(np.sqrt(len(share) * share)).tocsr()
+
+    def _energy(self, A: sparse.csr_matrix) -> sparse.csr_matrix:
+        """W with WᵀW = (R / |Ω|) K, K the symmetric part of the matrix whose rows are not scaled."""
+        if len(self.weak) > 1:
+            raise ProblemError("galerkin.norm=energy is for one unknown, whose units its energy has; take l2")
+        (_, tests), = self.weak
+        K = sparse.diags(1 / tests.scale.numpy()) @ A
+        return root((K + K.T) * (0.5 * len(tests.free) / float(lumped(tests.space).sum())))
 
     def matrix(self) -> sparse.csr_matrix:
         """A = ∂r/∂u for u in the spaces of the test functions, shape (R, R): blocks by test function and unknown."""
