@@ -106,6 +106,17 @@ def test_periodic_coordinates_get_images_and_no_ghosts():
     assert error(problem, set={"model.centres": (16, 14)}) < 1e-6
 
 
+def test_features_of_a_problem_and_polynomials_are_added_to_the_gaussians():
+    kink = lambda x: torch.abs(x - 0.4)
+    exact = lambda x: kink(x) + x**2
+    problem = Problem(domain=Box(x=(0, 1)), unknowns="u", reference=dict(u=exact), features=[kink], conditions=[
+        Equation(lambda u, x: u - exact(x))])
+    with_kink = error(problem, set={"model.centres": 8, "model.polynomial": 2})
+    without = error(Problem(domain=Box(x=(0, 1)), unknowns="u", reference=dict(u=exact), conditions=[
+        Equation(lambda u, x: u - exact(x))]), set={"model.centres": 8})
+    assert with_kink < 1e-12 < 1e-3 < without
+
+
 def test_several_unknowns_share_the_gaussians():
     problem = Problem(domain=Box(x=(0, 1)), unknowns="u v", conditions=[
         Equation(lambda u, v: {"a": u.x - v, "b": v.x + u}), Dirichlet(u=0.0, v=1.0, on="x-")],
@@ -177,3 +188,15 @@ def test_least_squares_on_balls_in_three_dimensions():
     problem = Problem(domain=Ball((0, 0, 0), 1.0), unknowns="u", reference=dict(u=exact), conditions=[
         Equation(lambda u: laplacian(u) + 6), Dirichlet(u=0.0)])
     assert error(problem, constraints="soft", points=1500, set={"model.centres": 9, "model.overlap": 2.0}) < 1e-3
+
+
+def test_too_few_points_for_the_amplitudes_are_warned_of_before_and_after(caplog):
+    sciml.solve(membrane(), model="gaussian", points=450, set={"model.centres": 20}, constraints="soft",
+                boundary_points=100)
+    assert "550 rows for the 400 amplitudes of the field are fewer than 2 for each" in caplog.text
+    assert "larger between the points than at them" in caplog.text
+
+
+def test_enough_points_give_no_warning(caplog):
+    sciml.solve(membrane(), model="gaussian", set={"model.centres": 20}, constraints="soft")
+    assert "between the points" not in caplog.text

@@ -52,6 +52,7 @@ class FieldOptions:
             there are few centres.
         covariance: Of model=gaussian: "isotropic", "diagonal" or "full".
         train: Of model=gaussian: "amplitudes", or "shapes": centres, scales and rotations as well.
+        polynomial: Of model=gaussian: the degree of polynomials that are added; None: none are.
         kernel: Of model=gp: "student-t" (Matérn-5/2) or "gaussian".
         components: Q of its mixture.
         frequencies: The highest of its frequencies, in cycles per unit of a coordinate.
@@ -76,6 +77,7 @@ class FieldOptions:
     ghosts: int | tuple | None = None
     covariance: str = "diagonal"
     train: str = "amplitudes"
+    polynomial: int | None = None
     kernel: str = "student-t"
     components: int = 30
     frequencies: float = 20.0
@@ -104,6 +106,8 @@ class FieldOptions:
                                    "each coordinate, as in (28, 7, 7)")
         if not 0.3 <= self.overlap <= 5:
             raise ProblemError(f"model.overlap={self.overlap} must be a scale over a distance from 0.3 to 5")
+        if self.polynomial is not None and not 0 <= self.polynomial <= 12:
+            raise ProblemError(f"model.polynomial={self.polynomial} must be a degree from 0 to 12")
         if not (self.components >= 1 and self.frequencies > 0 and self.rate > 0):
             raise ProblemError(f"model.components={self.components} must be at least 1, model.frequencies="
                                f"{self.frequencies} and model.rate={self.rate} positive")

@@ -42,7 +42,9 @@ def family_defaults(defaults: Mapping[str, object], given: Mapping[str, object])
 
 def default_points(field: object) -> int:
     """Interior points where the recipe names no number: as many rows as an overdetermined system needs."""
-    inner = getattr(field, "network", field)
+    inner = field
+    while not isinstance(inner, GaussianField | TensorField) and hasattr(inner, "network"):
+        inner = inner.network
     if isinstance(inner, GaussianField | TensorField):
         return max(ceil(ROWS * inner.head[0].shape[1]), 16)
     return POINTS

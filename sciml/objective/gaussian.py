@@ -7,7 +7,8 @@ from math import prod
 import torch
 
 from ..errors import ProblemError
-from ..fields import GaussianField
+from ..fields import Field, GaussianField
+from ..fields.enriched import Enriched, monomials
 from ..fields.gaussian import tensor_centres
 from ..fields.lattice import lattice
 from ..fields.piecewise import Piecewise
@@ -17,20 +18,17 @@ from ..problem.hard import Ansatz
 from .recipe import DTYPES, Recipe
 
 
-def gaussian_field(problem: Problem, recipe: Recipe, ansatz: Ansatz) -> GaussianField | Piecewise:
+def gaussian_field(problem: Problem, recipe: Recipe, ansatz: Ansatz) -> Field:
     """The field of `model=gaussian`: Gaussians on a lattice of the bounding box, those near the domain.
 
     Args:
-        problem: Its periodic coordinates get images of the Gaussians instead of ghosts.
-        recipe: With `model.centres`, `overlap`, `ghosts`, `covariance` and `train`.
+        problem: Its periodic coordinates get images of the Gaussians instead of ghosts; its features are added.
+        recipe: With `model.centres`, `overlap`, `ghosts`, `covariance`, `train` and `polynomial`.
 
     Raises:
-        ProblemError: The options make no lattice, or the problem brings features of its own.
+        ProblemError: The options make no lattice.
     """
     options, dtype = recipe.field_options(), torch.float64
-    if problem.extra:
-        raise ProblemError("model=gaussian is a sum in the coordinates and takes no features of a problem; use "
-                           "model=mlp")
     bounds, columns = problem.region.bounds, problem.coordinates
     counts, ghosts = options.counts(len(bounds)), options.beyond(len(bounds))
     lines, scales = [], []
@@ -45,9 +43,14 @@ def gaussian_field(problem: Problem, recipe: Recipe, ansatz: Ansatz) -> Gaussian
     centres = _near(problem, tensor_centres(lines), reach)
     periods = {columns.index(c): p for c, p in ansatz.periods.items()}
     pieces = prod(len(places) + 1 for places in problem.setting.breaks.values())
-    field = GaussianField(centres, torch.tensor(scales, dtype=dtype).expand(len(centres), -1),
+    field: Field = GaussianField(centres, torch.tensor(scales, dtype=dtype).expand(len(centres), -1),
                           len(problem.unknowns) * pieces, options.covariance, options.train, periods,
                           dtype=DTYPES[recipe.dtype])
+    beside = list(problem.extra)
+    if options.polynomial is not None:
+        beside += monomials(problem.setting.frame, bounds, options.polynomial)
+    if beside:
+        field = Enriched(field, problem.setting.frame, beside, len(problem.unknowns) * pieces, DTYPES[recipe.dtype])
     if pieces == 1:
         return field
     return Piecewise(field, {columns.index(c): p for c, p in problem.setting.breaks.items()}, len(problem.unknowns))

@@ -14,6 +14,7 @@ from ..errors import ProblemError, TrainingError
 from ..objective import idle_parts, idle_settings, make_recipe, unused_options
 from ..problem import Problem, load_problem
 from ..solution import RunFolder, Solution
+from .doubts import gaps
 from .keeping import Keeper
 from .training import Report, Training
 
@@ -129,6 +130,8 @@ def _exhaust(training: Training, keeper: Keeper, on_report: Callable[[Report], N
                 on_report(report)
             keeper.checkpoint(training)
         keeper.checkpoint(training, always=True)
+        if doubt := gaps(training, keeper.history[0]["losses"]):
+            log.warning("%s", doubt)
         return training.stopped or "ok"
     except (TrainingError, torch.OutOfMemoryError) as error:
         status = str(error).splitlines()[0]

@@ -19,7 +19,6 @@ from torch import nn
 
 from ..balance import build_balance
 from ..errors import NonFiniteError, ProblemError, TrainingError
-from ..fields import Nodal
 from ..flat import flat
 from ..metrics import errors
 from ..objective import Recipe, build_objective, place_points, point_count
@@ -35,6 +34,7 @@ from ..problem import Problem
 from ..sampling import SAMPLERS, Sampler, Scene
 from ..solution.truth import Truth, resolve
 from .build import build_driver
+from .doubts import few_rows
 from .drivers import Driver
 
 log = logging.getLogger(__name__)
@@ -109,7 +109,8 @@ class Training:
         self.balance = build_balance(recipe.balance, recipe.options, recipe.seed)
         self.balance.check(self.objective)
         self._check_redraws()
-        self._check_tests()
+        if doubt := few_rows(self.objective):
+            log.warning("%s", doubt)
         self.stage, self.step, self.stage_step = 0, 0, 0
         for plan in self.stages[1:]:                     # a later stage's mistakes must show now, not then
             self._driver_of(plan)
@@ -118,17 +119,6 @@ class Training:
         self._trail: deque[torch.Tensor] = deque(maxlen=3)
         self._diagnosed = -float("inf")
         self.stopped = ""
-
-    def _check_tests(self) -> None:
-        """Warns about weak forms that many fields satisfy, of which training finds any."""
-        if isinstance(self.objective.field, Nodal):
-            return
-        rows = {b.name: self.objective.row_count(b) for b in self.objective.blocks if b.combine == "test"}
-        P = sum(p.numel() for p in self.objective.trainable)
-        if rows and sum(rows.values()) < P:
-            log.warning("%s, and the field has %d parameters: many fields satisfy them, and between the nodes they "
-                        "differ. Refine the mesh, take order=2, or a smaller model",
-                        " and ".join(f"{name!r} has {R} test functions" for name, R in rows.items()), P)
 
     def _check_redraws(self) -> None:
         """Warns about weights that nothing will ever move from those of the untrained field."""
