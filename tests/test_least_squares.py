@@ -191,9 +191,9 @@ def test_least_squares_on_balls_in_three_dimensions():
 
 
 def test_too_few_points_for_the_amplitudes_are_warned_of_before_and_after(caplog):
-    sciml.solve(membrane(), model="gaussian", points=450, set={"model.centres": 20}, constraints="soft",
-                boundary_points=100)
-    assert "550 rows for the 400 amplitudes of the field are fewer than 2 for each" in caplog.text
+    sciml.solve(membrane(), model="gaussian", points=330, set={"model.centres": 20}, constraints="soft",
+                boundary_points=90)
+    assert "420 rows for the 400 amplitudes of the field are fewer than 2 for each" in caplog.text
     assert "larger between the points than at them" in caplog.text
 
 

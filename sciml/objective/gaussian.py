@@ -17,6 +17,8 @@ from ..problem import Problem
 from ..problem.hard import Ansatz
 from .recipe import DTYPES, Recipe
 
+START = 1e-3             # of amplitudes: from u = 0 an equation in squares, such as |∇u| = 1, has no way down
+
 
 def gaussian_field(problem: Problem, recipe: Recipe, ansatz: Ansatz) -> Field:
     """The field of `model=gaussian`: Gaussians on a lattice of the bounding box, those near the domain.
@@ -43,9 +45,12 @@ def gaussian_field(problem: Problem, recipe: Recipe, ansatz: Ansatz) -> Field:
     centres = _near(problem, tensor_centres(lines), reach)
     periods = {columns.index(c): p for c, p in ansatz.periods.items()}
     pieces = prod(len(places) + 1 for places in problem.setting.breaks.values())
-    field: Field = GaussianField(centres, torch.tensor(scales, dtype=dtype).expand(len(centres), -1),
+    gaussians = GaussianField(centres, torch.tensor(scales, dtype=dtype).expand(len(centres), -1),
                           len(problem.unknowns) * pieces, options.covariance, options.train, periods,
                           dtype=DTYPES[recipe.dtype])
+    with torch.no_grad():
+        gaussians.amplitudes.normal_(generator=torch.Generator().manual_seed(recipe.seed)).mul_(START)
+    field: Field = gaussians
     beside = list(problem.extra)
     if options.polynomial is not None:
         beside += monomials(problem.setting.frame, bounds, options.polynomial)
