@@ -11,7 +11,9 @@ import torch
 
 from sciml import Box, Dirichlet, Equation, Problem, laplacian
 
-a1, a2, k = 4.0, 1.0, 1.0
+a1 = 4.0
+a2 = 1.0
+k = 1.0
 
 
 def standing_wave(x, y):

@@ -5,7 +5,7 @@ import json
 import pytest
 from small import SMALL, command
 
-from sciml.bench import SUITES, methods, run_suite, sampling
+from sciml.bench import SUITES, gaussians, methods, run_suite, sampling
 from sciml.bench.row import Row
 from sciml.errors import ProblemError
 from sciml.objective import make_recipe
@@ -98,3 +98,16 @@ def test_the_table_of_methods_states_steps_and_ratios(tmp_path):
     text = methods.table("cpu", tmp_path)
     assert "| Adam | 2.0e-01 (1); 1.0e-01 – 4.0e-01; 6,000 steps | – | – |" in text
     assert "| MultiAdam | 4.0e-01 (2);" in text
+
+
+def test_gaussian_fields_stand_beside_the_recipes_of_the_problems(tmp_path):
+    row = next(r for r in gaussians.ROWS if r.problem == "heat")
+    recipe = next(r for r in SUITES["full"] if r.name == "heat" and not r.method)
+    kept = {"steps": 1, "seconds": 1.5, "parameters": 784, "model": "gaussian", "optimizer": "least-squares"}
+    (tmp_path / f"{row.key}-cpu-seed0.json").write_text(json.dumps({"error": 1e-9, **kept}))
+    (tmp_path / f"{recipe.key}-cpu-seed0.json").write_text(
+        json.dumps({"error": 1e-7, "seconds": 20.0, "optimizer": "gauss-newton"}))
+    text = gaussians.table("cpu", tmp_path, SUITES["full"])
+    assert "| heat | gaussian, least-squares | 784 | 1 | 1.5 | **1.0e-09** | 1.0e-09 – 1.0e-09 | – | 1 | " \
+        "gauss-newton | 20 | 1.0e-07 |" in text
+    assert gaussians.table("cpu", tmp_path / "none", SUITES["full"]) == ""

@@ -22,7 +22,7 @@ import torch
 from ..errors import ProblemError, look_up
 from ..problem import load_problem
 from ..training import solve
-from . import meshes, methods, preconditioning, race, sampling, steptime
+from . import gaussians, meshes, methods, preconditioning, race, sampling, steptime
 from .contests import CONTESTS
 from .row import Row
 
@@ -77,7 +77,8 @@ PRECONDITIONED = tuple(
         "Adam, H⁻¹": {"precondition": "h-minus-1"}}.items()))
 SUITES: dict[str, tuple[Row, ...]] = {"quick": QUICK, "full": QUICK + MORE, "ladder": LADDER,
                                       "methods": methods.METHODS, "preconditioned": PRECONDITIONED,
-                                      "sampling": sampling.ROWS, "meshes": meshes.ROWS + meshes.PRECONDITIONED,
+                                      "sampling": sampling.ROWS, "gaussians": gaussians.ROWS,
+                                      "meshes": meshes.ROWS + meshes.PRECONDITIONED,
                                       "race": (), "steptime": (), "preconditioning": ()}
 
 
@@ -96,7 +97,7 @@ def run_suite(name: str, *, only: Sequence[str] | None = None, seeds: int | None
     rows = look_up("suite", name, SUITES)
     rows = rows if time is None else tuple(replace(row, time=time, steps=None) for row in rows)
     known = dict.fromkeys([r.name for r in rows] or CONTESTS) if name != "steptime" else {}
-    known |= dict.fromkeys(row.method for row in rows if name in ("sampling", "meshes"))
+    known |= dict.fromkeys(row.method for row in rows if name in ("sampling", "meshes", "gaussians"))
     for problem in set(only or ()) - {"steptime", "cost"}:
         look_up("row", problem, known)
     wanted = list(only or known)
@@ -117,6 +118,8 @@ def run_suite(name: str, *, only: Sequence[str] | None = None, seeds: int | None
             if row.name in wanted and not path.exists():
                 _keep(path, meshes.classical(row))
         tables = {name: meshes.table(device, out), "meshes-matrix": meshes.preconditioned(device, out)}
+    elif name == "gaussians":
+        tables[name] = gaussians.table(device, out, QUICK + MORE)
     elif name == "preconditioning":
         tables[name] = preconditioning.markdown(preconditioning.measure())
     elif name == "race":
@@ -171,7 +174,7 @@ def _run(row: Row, seed: int, device: str, out: Path, budget: Mapping[str, Any] 
     _keep(path, {"error": error, "seconds": solution.seconds, "steps": solution.steps, "status": solution.status,
                  "cpu": process_time() - start, "errors": result["relative_l2"],
                  "null": result["null_score"], "parameters": result["parameters"], "dtype": result["dtype"],
-                 "optimizer": solution.config["optimizer"], "machine": machine()})
+                 "optimizer": solution.config["optimizer"], "model": solution.config["model"], "machine": machine()})
     yield f"{row.name}{' ' + row.method if row.method else ''} seed {seed}: {error:.2e} in {solution.seconds:.0f} s"
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 
 from ..fields import GaussianField, Nodal, TensorField
 from ..objective import Objective
+from ..optim import needs
 from ..points import Points
 
 if TYPE_CHECKING:
@@ -21,8 +22,12 @@ SMALL = 1e-8             # share of the untrained mean square under which a resi
 FRESH = 1000             # points of a look between the points
 
 
-def few_rows(objective: Objective) -> str:
-    """A sentence where many fields satisfy the rows, of which training finds any; or nothing."""
+def few_rows(objective: Objective, optimizers: Sequence[str]) -> str:
+    """A sentence where many fields satisfy the rows, of which training finds any; or nothing.
+
+    Args:
+        optimizers: Names; those that solve the equation without its points (kronecker) have no rows.
+    """
     if isinstance(objective.field, Nodal):
         return ""
     P = sum(p.numel() for p in objective.trainable)
@@ -31,7 +36,8 @@ def few_rows(objective: Objective) -> str:
         return (" and ".join(f"{name!r} has {R} test functions" for name, R in tests.items()) +
                 f", and the field has {P} parameters: many fields satisfy them, and between the nodes they differ. "
                 "Refine the mesh, take order=2, or a smaller model")
-    if any(isinstance(m, SOLVED) for m in objective.modules()):
+    pointless = ("operator", "evidence")
+    if any(isinstance(m, SOLVED) for m in objective.modules()) and not all(needs(o) in pointless for o in optimizers):
         rows = sum(objective.most_rows(b) * len(b.components) for b in objective.blocks)
         if rows < ENOUGH * P:
             return (f"{rows} rows for the {P} amplitudes of the field are fewer than {ENOUGH} for each: between the "

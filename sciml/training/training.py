@@ -109,7 +109,7 @@ class Training:
         self.balance = build_balance(recipe.balance, recipe.options, recipe.seed)
         self.balance.check(self.objective)
         self._check_redraws()
-        if doubt := few_rows(self.objective):
+        if doubt := few_rows(self.objective, [plan.optimizer for plan in self.stages]):
             log.warning("%s", doubt)
         self.stage, self.step, self.stage_step = 0, 0, 0
         for plan in self.stages[1:]:                     # a later stage's mistakes must show now, not then

@@ -1,0 +1,56 @@
+"""Gaussian fields on the problems of the suite, beside the recipe of each, a network's for most.
+
+Fields on lattices are classical numerics, collocation with radial functions, inside the same problem files; the table
+says what they are worth where a solution is smooth and known to be resolved by the lattice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from statistics import median
+
+from .row import Row
+
+LATTICE = {"model": "gaussian"}
+ROWS = (
+    *(Row(problem, 60, target, label=label, method="gaussian", options=LATTICE) for problem, target, label in (
+        ("helmholtz", 1e-8, "Helmholtz (4, 1)"), ("poisson", None, "Poisson"), ("heat", None, "heat"),
+        ("wave", None, "wave"), ("convection", None, "convection, β = 30"), ("beam", None, "Euler–Bernoulli beam"),
+        ("klein_gordon", None, "Klein–Gordon, cubic"), ("kovasznay", None, "Kovasznay flow"))),
+    Row("cavity", 60, None, unknowns=("u", "v"), label="cavity, Re = 100, u and v", method="gaussian",
+        options=LATTICE),
+    Row("klein_gordon2d", 120, 2e-5, label="Klein–Gordon, 2-D, ten periods", method="gaussian", options=LATTICE),
+    Row("helmholtz100", 30, 1e-5, label="Helmholtz (10, 10)", method="kronecker", options={"model.centres": 60},
+        overrides={"a1": 10.0, "a2": 10.0}),
+    Row("helmholtz100", 30, 5e-6, label="Helmholtz (100, 100)", method="kronecker"),
+    *(Row("poisson_multiscale", 60, 1e-4, label=f"Poisson, 1-D, {solution}",
+          method="kronecker", overrides={"case": case})
+      for case, solution in enumerate(("sin 100x", "sin 6x cos 100x", "x sin 200x"), 1)),
+    Row("poisson_multiscale2d", 60, 1e-4, label="Poisson, 2-D, sin 100x sin 100y", method="kronecker"))
+
+
+def table(device: str, out: Path, recipes: Iterable[Row]) -> str:
+    """Markdown of the rows that have results.
+
+    Args:
+        recipes: Rows of the problems' own recipes, which stand beside them.
+    """
+    lines = ["| problem | model, optimizer | functions | steps | seconds | median error | smallest – largest | target | "
+             "seeds | its own recipe | seconds | error |", "|---" * 12 + "|"]
+    own = {row.name: row for row in recipes if not row.method}
+    for row in ROWS:
+        found = row.results(device, out)
+        if not found:
+            continue
+        size = [f["error"] for f in found]
+        beside = own[row.name].results(device, out) if row.name in own else []
+        recipe = "| – | – | – |" if not beside else \
+            (f"| {beside[0]['optimizer']} | {median(f['seconds'] for f in beside):.0f} | "
+             f"{median(f['error'] for f in beside):.1e} |")
+        lines.append(
+            f"| {row.label} | {found[0]['model']}, {found[0]['optimizer']} | {found[0]['parameters']:,} | "
+            f"{median(f['steps'] for f in found):.0f} | {median(f['seconds'] for f in found):.1f} | "
+            f"**{median(size):.1e}** | {min(size):.1e} – {max(size):.1e} | "
+            f"{'–' if row.target is None else f'{row.target:.0e}'} | {len(found)} {recipe}")
+    return "\n".join(lines) if len(lines) > 2 else ""
