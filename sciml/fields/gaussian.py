@@ -21,6 +21,7 @@ from .field import Field
 
 COVARIANCES = ("isotropic", "diagonal", "full")
 TRAINED = ("amplitudes", "shapes")
+MARGIN = 2.302585                      # log 10: how far scales may leave the range they have
 
 
 class GaussianField(Field):
@@ -34,6 +35,7 @@ class GaussianField(Field):
         train: "amplitudes", or "shapes": centres, scales and rotations as well.
         periods: Period by column of periodic coordinates: each Gaussian has an image on either side.
         dtype: Of the parameters.
+        overlap: c, scale over distance of neighbours, which Gaussians that are added later keep to.
 
     Attributes:
         amplitudes: a, shape (C, M).
@@ -58,7 +60,7 @@ class GaussianField(Field):
 
     def __init__(self, centres: Tensor, scales: Tensor, outputs: int = 1, covariance: str = "diagonal",
                  train: str = "amplitudes", periods: dict[int, float] | None = None,
-                 dtype: torch.dtype = torch.float64):
+                 dtype: torch.dtype = torch.float64, overlap: float = 1.2):
         super().__init__()
         _check(centres, scales, covariance, train)
         M, D = centres.shape
@@ -68,7 +70,7 @@ class GaussianField(Field):
         elif scales.shape[1] == 1:
             scales = scales.expand(M, D)
         self.covariance, self.outputs, self.dimension = covariance, outputs, D
-        self.periods = dict(periods or {})
+        self.periods, self.overlap = dict(periods or {}), float(overlap)
         shapes = train == "shapes"
         self.amplitudes = nn.Parameter(torch.zeros(outputs, M, dtype=dtype))
         self.centres = nn.Parameter(centres.to(dtype).clone(), requires_grad=shapes)
@@ -76,8 +78,8 @@ class GaussianField(Field):
         self.rotations: nn.Parameter | None = None
         if covariance == "full":
             self.rotations = nn.Parameter(torch.zeros(M, D * (D - 1) // 2, dtype=dtype), requires_grad=shapes)
-        self.register_buffer("low", self.log_scales.detach().min() - 2.302585)
-        self.register_buffer("high", self.log_scales.detach().max() + 2.302585)
+        self.register_buffer("low", self.log_scales.detach().min() - MARGIN)
+        self.register_buffer("high", self.log_scales.detach().max() + MARGIN)
 
     @property
     def count(self) -> int:
@@ -95,6 +97,60 @@ class GaussianField(Field):
         if log_s.requires_grad or self.covariance == "isotropic":
             log_s = log_s.clamp(self.low, self.high).expand(-1, self.dimension)
         return log_s if self.rotations is None else covariances(log_s, self.rotations)
+
+    @torch.no_grad()
+    def put(self, centres: Tensor, log_scales: Tensor, amplitudes: Tensor, rotations: Tensor | None = None) -> None:
+        """Takes other Gaussians, as many as there are, in place of its own: new parameters, which no optimizer knows.
+
+        Args:
+            centres: μ, shape (M, D).
+            log_scales: log s, shape (M, D), or (M, 1) if isotropic.
+            amplitudes: a, shape (C, M).
+            rotations: ω, shape (M, D (D − 1)/2); None: zero, where there are any.
+        """
+        own = self.log_scales
+        widths = log_scales.expand(-1, own.shape[1]) if log_scales.shape[1] == 1 else log_scales
+        if own.shape[1] == 1:
+            widths = log_scales.mean(1, keepdim=True)
+        given = {"centres": centres, "log_scales": widths, "amplitudes": amplitudes}
+        if self.rotations is not None:
+            given["rotations"] = self.rotations.new_zeros(len(centres), self.rotations.shape[1]) \
+                if rotations is None else rotations
+        for name, value in given.items():
+            old = getattr(self, name)
+            setattr(self, name, nn.Parameter(value.detach().to(old).clone(), requires_grad=old.requires_grad))
+        self.low.copy_(torch.minimum(self.low, self.log_scales.min() - MARGIN))
+        self.high.copy_(torch.maximum(self.high, self.log_scales.max() + MARGIN))
+
+    def grow(self, centres: Tensor, scales: Tensor) -> None:
+        """Adds K Gaussians with amplitude zero: the field stays what it is, and the space it lies in gets larger.
+
+        Args:
+            centres: μ, shape (K, D).
+            scales: s, shape (K, D).
+        """
+        logs = scales.log().to(self.log_scales)
+        own = self.log_scales.detach()
+        logs = logs.mean(1, keepdim=True) if own.shape[1] == 1 else logs
+        rotations = None if self.rotations is None else \
+            torch.cat([self.rotations, self.rotations.new_zeros(len(centres), self.rotations.shape[1])])
+        self.put(torch.cat([self.centres.detach(), centres.to(self.centres)]), torch.cat([own, logs]),
+                 torch.cat([self.amplitudes.detach(), self.amplitudes.new_zeros(self.outputs, len(centres))], dim=1),
+                 rotations)
+
+    def keep(self, index: Tensor) -> None:
+        """Leaves only the Gaussians at `index`, a mask or positions."""
+        self.put(self.centres[index], self.log_scales[index], self.amplitudes[:, index],
+                 None if self.rotations is None else self.rotations[index])
+
+    def _load_from_state_dict(self, state_dict, prefix, *rest):
+        """A state with another number of Gaussians is one of before or after growth."""
+        stored = {n: state_dict.get(prefix + n) for n in ("centres", "log_scales", "amplitudes", "rotations")}
+        centres, amplitudes = stored["centres"], stored["amplitudes"]
+        if centres is not None and amplitudes is not None and len(centres) != self.count and \
+                centres.shape[1:] == self.centres.shape[1:] and len(amplitudes) == self.outputs:
+            self.put(centres, stored["log_scales"], amplitudes, stored["rotations"])
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def features(self, x: Jet) -> Jet:
         """G_i and their derivatives, the sum over images along periodic coordinates, shape (S, N, M)."""

@@ -51,7 +51,7 @@ def gaussian_field(problem: Problem, recipe: Recipe, ansatz: Ansatz) -> Gaussian
     pieces = prod(len(places) + 1 for places in problem.setting.breaks.values())
     field = GaussianField(centres, torch.tensor(scales, dtype=dtype).expand(len(centres), -1),
                           len(problem.unknowns) * pieces, options.covariance, options.train, periods,
-                          dtype=DTYPES[recipe.dtype])
+                          dtype=DTYPES[recipe.dtype], overlap=options.overlap)
     if pieces == 1:
         return field
     return Piecewise(field, {columns.index(c): p for c, p in problem.setting.breaks.items()}, len(problem.unknowns))
