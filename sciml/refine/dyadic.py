@@ -75,20 +75,13 @@ class Dyadic:
         """Those of the cells (K, 2D) that are not among `have` (M, 2D), and no repetition of a coarser one that is."""
         known = {tuple(row) for row in have.tolist()}
         D = len(self.anchor)
-        fresh = [tuple(row) not in known and not any(parent in known for parent in _parents(row, D))
-                 for row in cells.tolist()]
+        fresh = [tuple(row) not in known and _parent(row, D) not in known for row in cells.tolist()]
         return cells[torch.tensor(fresh, dtype=torch.bool, device=cells.device)]
 
 
-def _parents(cell: Sequence[int], D: int) -> list[tuple[int, ...]]:
-    """The coarser cells with the same centre: one level up along every coordinate that allows it, or along one."""
+def _parent(cell: Sequence[int], D: int) -> tuple[int, ...] | None:
+    """The cell of the next coarser lattice with the same centre."""
     levels, places = cell[:D], cell[D:]
-    even = [l > 0 and k % 2 == 0 for l, k in zip(levels, places, strict=True)]
-    found = []
-    if all(even):
-        found.append((*[l - 1 for l in levels], *[k // 2 for k in places]))
-    for i in range(D):
-        if even[i] and D > 1:
-            found.append((*[l - (i == j) for j, l in enumerate(levels)],
-                          *[k // 2 if i == j else k for j, k in enumerate(places)]))
-    return found
+    if not all(l > 0 and k % 2 == 0 for l, k in zip(levels, places, strict=True)):
+        return None
+    return (*[l - 1 for l in levels], *[k // 2 for k in places])

@@ -29,7 +29,7 @@ SEEN = 1e-8              # of the largest column: a candidate that no probe sees
 class Grown(View, Protocol):
     """An objective whose Jacobian can be asked for by parameters."""
 
-    def jacobian(self, block: Block, points: Points, data: Mapping[str, Tensor] | None = None,  # type: ignore[override]
+    def jacobian(self, block: Block, points: Points, data: Mapping[str, Tensor] | None = None,
                  parameters: Sequence[Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """Residual components (N, K) and their gradients (N, K, P) at any points, without weights."""
 

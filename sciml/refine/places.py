@@ -9,8 +9,9 @@ from ..geometry import Domain
 from ..geometry.region import Region
 from ..points import Points
 
-POOL = 4096              # points of a boundary to begin with
-MOST = 2**16             # points of a boundary looked at in one go
+POOL = 4096              # cells of a boundary to begin with
+MOST = 2**16             # cells of a boundary looked at in one go
+TOP = 1 - 1e-15
 
 
 def within(region, centres: Tensor, halves: Tensor, each: int, generator: Generator) -> Points:
@@ -33,36 +34,37 @@ def within(region, centres: Tensor, halves: Tensor, each: int, generator: Genera
 
 
 def _zoomed(region: Region, centres: Tensor, halves: Tensor, each: int, generator: Generator) -> Points:
-    """Through the chart: parts of the unit cube whose image is near a box are looked at more and more closely."""
+    """Through the chart: the cells of the unit cube whose image comes near a box are halved until they are as small."""
     d, device = region.chart_dim, centres.device
-    draw = lambda *shape: torch.rand(*shape, generator=generator, dtype=torch.float64, device=device)
-    U, side = draw(POOL, d), POOL ** (-1 / max(d, 1))
-    stretch = _stretch(region, U)
-    smallest = float(halves.min())
+    n = max(round(POOL ** (1 / max(d, 1))), 1)
+    line = torch.arange(n, dtype=torch.float64, device=device) / n
+    low, side = torch.cartesian_prod(*[line] * d).reshape(-1, d), 1 / n
+    halving = torch.cartesian_prod(*[torch.tensor([0.0, 0.5], dtype=torch.float64, device=device)] * d).reshape(-1, d)
+    stretch, smallest = _stretch(region, low + side / 2), float(halves.min())
     while True:
-        reach = 2 * stretch * side
-        U = U[_near(region.chart(U).X, centres, halves + reach)]
-        if reach <= 0.5 * smallest or not len(U):
+        reach = stretch * side
+        # the ends as well as the middle: a cell may lie on two pieces, whose images are far apart
+        near = [_near(region.chart((low + t * side).clamp(0, TOP)).X, centres, halves + reach) for t in (1e-9, 0.5, 1)]
+        low = low[near[0] | near[1] | near[2]]
+        if reach <= smallest or not len(low):
             break
-        if len(U) > MOST // 2**d:
-            U = U[torch.randperm(len(U), generator=generator, device=device)[:MOST // 2**d]]
-        U = U.repeat_interleave(2**d, 0)
-        U = (U + side * (draw(*U.shape) - 0.5)).clamp(0, 1 - 1e-15)
-        side /= 2
-    if len(U):                                    # of what lies near, enough to choose from
-        U = U.repeat_interleave(max(4 * each, 1), 0)
-        U = (U + 2 * side * (draw(*U.shape) - 0.5)).clamp(0, 1 - 1e-15)
-    found = region._points(region.chart(U).kept()) if len(U) else region.sample(1, generator=generator)[:0]
-    keep = _few(found.X, centres, halves, each, generator)
-    return found[keep]
+        if len(low) > MOST // 2**d:
+            low = low[torch.randperm(len(low), generator=generator, device=device)[:MOST // 2**d]]
+        low, side = (low[:, None] + side * halving).reshape(-1, d), side / 2
+    if not len(low):
+        return region.sample(1, generator=generator, dtype=centres.dtype, device=device)[:0]
+    low = low.repeat_interleave(4 * each, 0)
+    U = low + side * torch.rand(*low.shape, generator=generator, dtype=torch.float64, device=device)
+    found = region._points(region.chart(U.clamp(0, TOP)).kept())
+    return found[_few(found.X, centres, halves, each, generator)]
 
 
 def _stretch(region: Region, U: Tensor) -> float:
     """How far the chart moves a point for a small step in the cube, jumps between pieces left out."""
-    step = 1e-4
+    step = 1e-6
     V = torch.where(U < 0.5, U + step, U - step)
     moved = (region.chart(V).X - region.chart(U).X).abs().amax(1) / step
-    return 1.5 * float(moved.quantile(0.9))
+    return 1.5 * float(moved.quantile(0.95))
 
 
 def _near(X: Tensor, centres: Tensor, halves: Tensor) -> Tensor:

@@ -13,7 +13,6 @@ from typing import Any
 from torch import nn
 
 from ..errors import ProblemError
-from ..fields import GaussianField
 from ..sampling import Scene
 
 
@@ -66,13 +65,3 @@ class Nothing(Refiner):
 
     def update(self, scene, field):
         return False
-
-
-def gaussians_of(field: nn.Module) -> GaussianField | None:
-    """The Gaussians inside of a field with its constraints; None if it is made of something else."""
-    inner: Any = field
-    while not isinstance(inner, GaussianField):
-        inner = getattr(inner, "network", None)
-        if inner is None:
-            return None
-    return inner

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ProblemError
-from ..fields import GaussianField
+from ..fields import GaussianField, gaussians_of
 from ..memory import free_memory
 from ..points import Points, concatenate
 from ..problem import Block
@@ -24,13 +24,11 @@ from ..sampling import Scene
 from .dyadic import Dyadic
 from .estimate import Grown, gains, nearest_scales, scales_at
 from .places import within
-from .refiner import Refiner, gaussians_of
+from .refiner import Refiner
 
 PROBES = 2000            # drawn anew everywhere in each round
 NEAR = 3                 # and near every Gaussian
 CANDIDATES = 2000
-SPLITS = ("isotropic", "axes")
-WORSE = 2.0              # times the residual of the round before, on fresh points: then the round is taken back
 
 
 class Splat(Refiner):
@@ -45,21 +43,20 @@ class Splat(Refiner):
         mark: Share of the largest weighted residual from which points count as marked.
         gain: Share of all candidates' gains that is taken.
         rows: Points of each condition that come with a child, near it, at least 3.
-        split: "isotropic": children have half the scale in every coordinate; "axes": in one coordinate each, whichever
-            gains the most.
         levels: How often a coordinate may be halved.
+        worse: How many times the residual of the round before, on fresh points, is too much: the round is taken back.
         prune: Share of the mean residual that a Gaussian's part in any row may have at most for it to be left out.
 
     Raises:
         ProblemError: An option makes no sense, or the field is not made of Gaussians.
 
-    Source: nested levels with solved amplitudes are our own notes', A8, where rows carry h²; densification by splitting,
-        cloning and pruning is Kerbl et al. (2023), doi:10.1145/3592433, who look at gradients of a picture's error.
+    Source: nested levels with solved amplitudes are our own notes', A8, where rows carry h²; densification by
+        splitting, cloning and pruning is Kerbl et al. (2023), doi:10.1145/3592433, who look at a picture's error.
         The gain is the first step of orthogonal matching pursuit (Pati et al. 1993, doi:10.1109/ACSSC.1993.342465).
 
     Note:
-        The first lattice should resolve all that is smooth, and needs no more. A round is taken back, and refinement
-        ends, where it more than doubles the residual on fresh points.
+        The first lattice should resolve all that is smooth, and needs no more. A round that is taken back is
+        the last one: more rows (`rows`) or a finer first lattice are what helps.
     """
 
     name = "splat"
@@ -67,19 +64,20 @@ class Splat(Refiner):
     solving: Mapping[str, Mapping[str, object]] = {"least-squares": {"ridge": 1e-14}}
 
     def __init__(self, rounds: int = 6, most: int = 2000, share: float = 0.5, mark: float = 0.1, gain: float = 0.95,
-                 rows: int = 3, split: str = "isotropic", levels: int = 20, prune: float = 1e-3):
+                 rows: int = 3, levels: int = 20, worse: float = 10.0,
+                 prune: float = 1e-3):
         self.demand(rounds >= 0, "rounds", rounds, "0 or a number of rounds")
         self.demand(most >= 1, "most", most, "a number of Gaussians")
         self.demand(0 < share <= 4, "share", share, "in (0, 4], as a share of the Gaussians that there are")
         self.demand(0 < mark < 1, "mark", mark, "between 0 and 1")
         self.demand(0 < gain <= 1, "gain", gain, "in (0, 1]")
         self.demand(rows >= 3, "rows", rows, "at least 3, for 2.5 rows to an unknown")
-        self.demand(split in SPLITS, "split", split, f"one of {', '.join(SPLITS)}")
         self.demand(levels >= 1, "levels", levels, "at least 1")
+        self.demand(worse >= 1, "worse", worse, "at least 1")
         self.demand(0 <= prune < 1, "prune", prune, "at least 0 and below 1")
         self.rounds, self.most, self.share, self.mark = int(rounds), int(most), float(share), float(mark)
-        self.gain, self.rows, self.split = float(gain), int(rows), split
-        self.levels, self.prune = int(levels), float(prune)
+        self.gain, self.rows = float(gain), int(rows)
+        self.levels, self.worse, self.prune = int(levels), float(worse), float(prune)
         self.done, self.ended, self.pruned = 0, False, 0
         self.cells = torch.zeros(0, 0, dtype=torch.long)
         self.before: dict[str, Any] = {}
@@ -126,7 +124,7 @@ class Splat(Refiner):
     def _near(self, scene: Scene, block: Block, centres: Tensor, halves: Tensor, each: int) -> Points:
         """Random points of a condition within boxes, columns as in the problem."""
         names = scene.view.problem.coordinates
-        order = [names.index(n) for n in block.region.names]          # type: ignore[union-attr]  # drawn, so no Points
+        order = [names.index(n) for n in block.region.names]
         found = within(block.region, centres[:, order], halves[:, order], each, scene.generator)
         return found.reorder(names)
 
@@ -190,7 +188,7 @@ class Splat(Refiner):
         own.put(**self.before["field"])
         old = size()
         own.put(**kept)
-        return not now <= WORSE**2 * old
+        return not now <= self.worse**2 * old
 
     # --- what ------------------------------------------------------------------------------------------
 
@@ -214,13 +212,8 @@ class Splat(Refiner):
     def _candidates(self, scene: Scene, own: GaussianField, marked: Tensor) -> Tensor:
         """Cells (K, 2D) next to marked points: gaps of the lattice there, and places of the next one."""
         assert self.lattice is not None
-        D, local = own.dimension, self._local(own, marked)
-        steps = [torch.zeros(D, dtype=torch.long)]
-        if self.split == "isotropic":
-            steps += [torch.ones(D, dtype=torch.long)]
-        else:
-            steps += list(torch.eye(D, dtype=torch.long))
-        parts = [self.lattice.nearest(marked, (local + s.to(local.device)).clamp(max=self.levels)) for s in steps]
+        local = self._local(own, marked)
+        parts = [self.lattice.nearest(marked, local), self.lattice.nearest(marked, (local + 1).clamp(max=self.levels))]
         cells = self.lattice.new(torch.unique(torch.cat(parts), dim=0), self.cells)
         if len(cells) > CANDIDATES:
             order = torch.randperm(len(cells), generator=scene.generator, device=scene.generator.device)
@@ -298,7 +291,7 @@ def _own(field: Any) -> GaussianField:
     return found
 
 
-def _state(own: GaussianField) -> dict[str, Tensor | None]:
+def _state(own: GaussianField) -> dict[str, Any]:
     """What `GaussianField.put` takes back."""
     return {"centres": own.centres.detach().clone(), "log_scales": own.log_scales.detach().clone(),
             "amplitudes": own.amplitudes.detach().clone(),
