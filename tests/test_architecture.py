@@ -27,6 +27,7 @@ FLOORS = [
     ["problem"],
     ["balance"],
     ["sampling", "precondition", "optim", "metrics", "references", "plot"],
+    ["refine"],
     ["objective"],
     ["solution"],
     ["training"],

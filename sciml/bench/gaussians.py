@@ -36,8 +36,8 @@ def table(device: str, out: Path, recipes: Iterable[Row]) -> str:
     Args:
         recipes: Rows of the problems' own recipes, which stand beside them.
     """
-    lines = ["| problem | model, optimizer | functions | steps | seconds | median error | smallest – largest | target | "
-             "seeds | its own recipe | seconds | error |", "|---" * 12 + "|"]
+    lines = ["| problem | model, optimizer | functions | steps | seconds | median error | smallest – largest | target "
+             "| seeds | its own recipe | seconds | error |", "|---" * 12 + "|"]
     own = {row.name: row for row in recipes if not row.method}
     for row in ROWS:
         found = row.results(device, out)

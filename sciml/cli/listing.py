@@ -20,6 +20,7 @@ from ..optim import EXTRA, OPTIMIZERS
 from ..precondition import PRECONDITIONERS
 from ..problem import search_path
 from ..references import SOLVERS
+from ..refine import REFINERS
 from ..sampling import SAMPLERS
 from .show import console
 
@@ -66,6 +67,7 @@ KINDS = {
     "samplers": lambda: {n: first_line(c) for n, c in SAMPLERS.items()},
     "balancers": lambda: {n: first_line(c) for n, c in BALANCERS.items()},
     "preconditioners": lambda: {n: first_line(c) for n, c in PRECONDITIONERS.items()},
+    "refiners": lambda: {n: first_line(c) for n, c in REFINERS.items()},
     "activations": lambda: {n: first_line(type(c)) for n, c in ACTIVATIONS.items()},
     "solvers": lambda: {n: first_line(f) for n, f in SOLVERS.items()},
 }

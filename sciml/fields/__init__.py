@@ -2,9 +2,10 @@
 
 from .axes import Axis, GaussianAxis, gaussian_axes
 from .build import MODELS, FieldOptions, build_network
+from .clouds import from_density, from_map, from_mesh, from_points
 from .constrained import Constrained, Lifted
 from .field import Field, head_of, parameter_count
-from .gaussian import GaussianField
+from .gaussian import GaussianField, gaussians_of
 from .mixture import MixtureAxis, mixture_axes
 from .networks import MLP, NETWORKS, ModifiedMLP, PirateNet, Siren
 from .nodal import Nodal
@@ -14,5 +15,6 @@ from .tensor import TensorField
 __all__ = [
     "MLP", "MODELS", "NETWORKS", "Axis", "Constrained", "Field", "FieldOptions", "GaussianAxis", "GaussianField",
     "Lifted", "MixtureAxis", "ModifiedMLP", "Nodal", "Piecewise", "PirateNet", "Siren", "TensorField",
-    "build_network", "gaussian_axes", "head_of", "mixture_axes", "parameter_count",
+    "build_network", "from_density", "from_map", "from_mesh", "from_points", "gaussian_axes", "gaussians_of",
+    "head_of", "mixture_axes", "parameter_count",
 ]

@@ -32,7 +32,7 @@ def idle_parts(recipes: Iterable[Recipe], dotted: Iterable[str]) -> list[str]:
         recipes: One, or those of a comparison.
         dotted: What the user gave, such as "causal.epsilon"; defaults of problem files are for any recipe.
     """
-    used = {"model", "sampler"}
+    used = {"model", "sampler", "refine"}
     for recipe in recipes:
         used.update((recipe.sampler, recipe.precondition, *balancer_names(recipe.balance)))
         used.update(CANDIDATES if recipe.optimizer == "auto" else (s.optimizer for s in recipe.stages()))

@@ -372,10 +372,12 @@ class Objective(nn.Module):
         """r of shape (R,) and J = ∂r/∂θ by its factors, in the memory of one pass through the field."""
         return self._linearizer.factored()
 
-    def jacobian(self, block: Block, points: Points, data: Mapping[str, Tensor] | None = None) -> tuple[Tensor, Tensor]:
-        """Residual components (N, K) and their gradients (N, K, P) at any points of a block's region, unweighted."""
+    def jacobian(self, block: Block, points: Points, data: Mapping[str, Tensor] | None = None,
+                 parameters: Sequence[Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """Residual components (N, K) and their gradients (N, K, P) at any points of a block's region, unweighted; for
+        some parameters (None: all)."""
         parts = [self._linearizer.rows(block, points[i:i + self.chunk],
-                                       {k: v[i:i + self.chunk] for k, v in (data or {}).items()})
+                                       {k: v[i:i + self.chunk] for k, v in (data or {}).items()}, parameters)
                  for i in range(0, len(points), self.chunk)]
         return torch.cat([r for r, _ in parts]), torch.cat([J for _, J in parts])
 

@@ -13,8 +13,7 @@ from typing import Any
 
 import torch
 
-from ..balance import BALANCERS, Projection, Surgery, build_balance
-from ..balance.balance import Part, PointWeights
+from ..balance import BALANCERS
 from ..balance.build import balancer_names
 from ..errors import ProblemError, check_types, look_up, text_for_number, unknown_name
 from ..fields import MODELS, FieldOptions
@@ -26,11 +25,12 @@ from ..optim import (
     needs,
     optimizer_class,
     optimizer_name,
-    rounds_steps,
 )
 from ..optim.build import ALIASES
-from ..precondition import PRECONDITIONERS, build_preconditioner
+from ..precondition import PRECONDITIONERS
+from ..refine import REFINERS
 from ..sampling import SAMPLERS
+from .combinations import check_balance, check_growth, check_precondition, check_refine, check_stages
 from .families import family_defaults
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
@@ -63,6 +63,7 @@ class Recipe:
         boundary_points: Points of each other condition; None: a quarter of `points`.
         balance: "fixed", or names of balancers joined by "+", e.g. "grad-norm", "causal+config".
         precondition: Name of a preconditioner of the loss; "none": the plain residual.
+        refine: What a field gets more of between solves: "splat" for model=gaussian; "none".
         constraints: "auto", "hard" or "soft"; see `problem/hard.py`.
         steps, time: Budget in steps or seconds, whichever ends first; None: no limit of that kind. Seconds are those
             of training steps, with the redrawing of points and, where asked for, compilation; not of imports, reports,
@@ -87,6 +88,7 @@ class Recipe:
     boundary_points: int | None = None
     balance: str = "fixed"
     precondition: str = "none"
+    refine: str = "none"
     constraints: str = "auto"
     steps: int | None = None
     time: float | None = None
@@ -107,6 +109,7 @@ class Recipe:
         check_types(self)
         look_up("model", self.model, MODELS)
         look_up("sampler", self.sampler, SAMPLERS)
+        look_up("refine", self.refine, REFINERS)
         look_up("dtype", self.dtype, DTYPES)
         look_up("engine", self.engine, dict.fromkeys(("auto", "taylor", "nested")))
         look_up("schedule", self.schedule, dict.fromkeys(SCHEDULES))
@@ -125,14 +128,15 @@ class Recipe:
             raise ProblemError(f"report={self.report} must be a number of seconds")
         _check_parts(self.options)
         sampler_options(self)
-        _check_balance(self)
-        _check_precondition(self)
+        check_balance(self)
+        check_precondition(self)
+        check_refine(self)
         self.field_options()
         given = {optimizer_name(part) for part in self.options if is_optimizer(part)}
         for name in given.union(plan.optimizer for plan in self.stages()):
             _check_optimizer(name, optimizer_options(self, name))
-        _check_stages(self)
-        _check_growth(self)
+        check_stages(self)
+        check_growth(self)
         _check_device(self.device)
 
     def stages(self) -> tuple[StagePlan, ...]:
@@ -186,74 +190,6 @@ class Recipe:
         return {**asdict(self), "options": {k: dict(v) for k, v in self.options.items()}}
 
 
-def _check_balance(recipe: Recipe) -> None:
-    """Balancers must exist, take their options, and make sense with every stage and the sampler."""
-    build_balance(recipe.balance, recipe.options)
-    every = recipe.every
-    for name in balancer_names(recipe.balance):
-        part = BALANCERS[name]
-        for plan in recipe.stages():
-            _check_surgery(name, part, plan.optimizer)
-        if part.second_order == "frozen" and all(is_second_order(plan.optimizer) for plan in recipe.stages()):
-            raise ProblemError(f"balance={name} moves in first-order stages only, and optimizer={recipe.optimizer} has "
-                               f"none; begin with one, as in adam:1000,{recipe.stages()[-1].optimizer}")
-        if issubclass(part, PointWeights) and SAMPLERS[recipe.sampler].weighs:
-            raise ProblemError(f"balance={name} weighs points, and so does sampler={recipe.sampler}; name one of the "
-                               "two")
-        if getattr(part, "fixed_points", False) and every:
-            raise ProblemError(f"balance={name} keeps a weight for every point, and sampler={recipe.sampler} replaces "
-                               f"points every {every} steps; set sampler.every=0")
-
-
-def _check_surgery(name: str, part: type[Part], optimizer: str) -> None:
-    """Surgery and projections make sense with optimizers that take one gradient, or all of them, in each step."""
-    if part.second_order == "refused" and is_second_order(optimizer):
-        what = "moves the optimizer's update" if issubclass(part, Projection) else \
-            "replaces the gradient by another direction"
-        raise ProblemError(f"balance={name} {what}, which {optimizer} with its line search or least squares cannot "
-                           "use; take it with adam or another first-order optimizer")
-    if issubclass(part, Surgery) and needs(optimizer) == "gradients":
-        raise ProblemError(f"balance={name} makes one direction of the losses' gradients, and optimizer={optimizer} "
-                           "takes the gradients themselves; name one of the two")
-    if issubclass(part, Projection) and getattr(optimizer_class(optimizer), "one_gradient", False):
-        raise ProblemError(f"balance={name} needs the gradients of all losses in each step, and optimizer={optimizer} "
-                           "computes one; take it with multiadam or adam")
-
-
-def _check_stages(recipe: Recipe) -> None:
-    """What an optimizer cannot do in its place."""
-    for k, plan in enumerate(recipe.stages()):
-        if recipe.compile and needs(plan.optimizer) == "hessian":
-            raise ProblemError(f"{plan.optimizer} differentiates the loss twice, which a compiled pass does not allow; "
-                               "leave compile out")
-        if k and rounds_steps(plan.optimizer):
-            name, first = plan.optimizer, recipe.stages()[0].optimizer
-            raise ProblemError(f"optimizer={recipe.optimizer!r}: {name} orthogonalises its steps in bfloat16, which "
-                               f"undoes what {first} has reached; put it first, as in {name}:1000,{first}")
-
-
-def _check_growth(recipe: Recipe) -> None:
-    """A pass is compiled for one number of points."""
-    if recipe.compile and SAMPLERS[recipe.sampler].grows:
-        raise ProblemError(f"sampler={recipe.sampler} adds points as it goes, and the pass would be compiled anew for "
-                           "every number of them; leave compile out, or take sampler=rad")
-
-
-def _check_precondition(recipe: Recipe) -> None:
-    """A preconditioner must exist, take its options, and go with the batch, the balance and the optimizers."""
-    part, what = build_preconditioner(recipe.precondition, recipe.options), f"precondition={recipe.precondition}"
-    if part.mixes and recipe.batch is not None:
-        raise ProblemError(f"{what} mixes the rows of all points of a grid, which batch={recipe.batch} would cut; "
-                           "leave batch out")
-    if part.mixes and recipe.balance != "fixed":
-        raise ProblemError(f"{what} mixes rows of points and conditions, which balance={recipe.balance} would weigh "
-                           "one by one; leave one of them out")
-    for plan in recipe.stages():
-        if part.moves and needs(plan.optimizer) == "closure":
-            raise ProblemError(f"{what} changes the loss at every step, which {plan.optimizer} cannot learn from; take "
-                               "it with adam or gauss-newton")
-
-
 def _check_device(device: str) -> None:
     try:
         kind = torch.device(device)
@@ -301,12 +237,12 @@ def make_recipe(defaults: Mapping[str, object], given: Mapping[str, object]) -> 
 
 
 def _put(key: str, value, plain: dict, options: dict) -> None:
-    if key in ("model", "sampler", "optimizer") and isinstance(value, Mapping):
+    if key in ("model", "sampler", "optimizer", "refine") and isinstance(value, Mapping):
         own = dict(value)
         name = own.pop("name", None)
         if name is not None:
             plain[key] = name
-        target = "model" if key == "model" else str(plain.get(key, name))
+        target = key if key in ("model", "refine") else str(plain.get(key, name))
         options.setdefault(target, {}).update(own)
     elif key == "optimizer" and isinstance(value, (list, tuple)):
         plain[key] = ",".join(value)
@@ -323,7 +259,7 @@ def _put(key: str, value, plain: dict, options: dict) -> None:
 def _check_parts(options: Mapping[str, Mapping]) -> None:
     """Part and option names of dotted options, whether this recipe uses the part or not."""
     for part, entries in options.items():
-        if part in ("model", "sampler"):
+        if part in ("model", "sampler", "refine"):
             continue
         if part in SAMPLERS:
             kind, valid = "sampler", _arguments(SAMPLERS[part])
@@ -334,7 +270,7 @@ def _check_parts(options: Mapping[str, Mapping]) -> None:
         elif is_optimizer(part):
             kind, valid = "optimizer", _arguments(optimizer_class(part))
         else:
-            names = ["model", "sampler", *SAMPLERS, *OPTIMIZERS, *ALIASES, *BALANCERS, *PRECONDITIONERS]
+            names = ["model", "sampler", "refine", *SAMPLERS, *OPTIMIZERS, *ALIASES, *BALANCERS, *PRECONDITIONERS]
             raise ProblemError(unknown_name("part in a dotted option", part, names))
         for name in entries:
             if name not in valid:
@@ -367,12 +303,13 @@ def sampler_options(recipe: Recipe) -> dict[str, Any]:
         given = ", ".join(f"{k}={v!r}" for k, v in found.items())
         raise ProblemError(f"sampler {recipe.sampler} does not take {given}: {error}") from error
     dear = any(is_second_order(plan.optimizer) for plan in recipe.stages())
-    return {**(cls.dear if dear else cls.cheap), **found}
+    still = {"every": 0} if recipe.refine != "none" and "every" in _arguments(cls) else {}   # rows stay
+    return {**(cls.dear if dear else cls.cheap), **still, **found}
 
 
 def optimizer_options(recipe: Recipe, name: str) -> dict[str, object]:
-    """Options of one optimizer by its name or an alias."""
-    found: dict[str, object] = {}
+    """Options of one optimizer by its name or an alias, on top of what the refiner wants of it."""
+    found: dict[str, object] = dict(REFINERS[recipe.refine].solving.get(name, {}))
     for part, entries in recipe.options.items():
         if ALIASES.get(part, part) == name:
             found.update(entries)

@@ -16,10 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import ProblemError
 from .gauss_newton import GaussNewton
 
 AFFINE = 1e-10                   # share of |r| that r may differ from its linearisation where it is linear
 NEGLIGIBLE = 1e-3                # share of |r|² under which the decrease of a Newton step no longer pays
+CREEP = 0.1                      # the same with a ridge, along whose flat directions every step goes a little on
 OFF, SLIGHT = 1e-24, 1e-8        # damping that is none, and the least that is some
 
 
@@ -30,6 +32,11 @@ class LeastSquares(GaussNewton):
         params: Parameters, all in one dtype on one device.
         damping: μ at the start, relative to columns of norm 1; what is below 1e-8 is as good as none.
         lower, raise_, largest, tries: As in `GaussNewton`.
+        ridge: Damping that stays, at most 1e-8: it keeps amplitudes small that the rows hardly see, at an error of its
+            root. For fields that do not resolve the solution yet.
+
+    Raises:
+        ProblemError: An option makes no sense.
 
     Source: unpivoted Householder QR with scaled columns is what our notes (A7.2) found right where pivoted QR with a
         truncated rank, normal equations and LSQR were not; Marquardt (1963) for the damping.
@@ -41,8 +48,12 @@ class LeastSquares(GaussNewton):
     name = "least-squares"
 
     def __init__(self, params, damping: float = OFF, lower: float = 10.0, raise_: float = 10.0,
-                 largest: float = 1e8, tries: int = 20):
-        super().__init__(params, damping, lower, raise_, OFF, largest, tries, acceleration=0.0)
+                 largest: float = 1e8, tries: int = 20, ridge: float = 0.0):
+        if not 0 <= ridge <= SLIGHT:
+            raise ProblemError(f"least-squares.ridge={ridge} must lie between 0 and {SLIGHT:g}")
+        super().__init__(params, max(damping, ridge), lower, raise_, OFF, largest, tries, acceleration=0.0)
+        for group in self.param_groups:
+            group["ridge"] = float(ridge)
         self.converged = False
         self._moved: list[Tensor] = []
 
@@ -79,9 +90,10 @@ class LeastSquares(GaussNewton):
     def lowered(self, damping, r, J, velocity, decrease):
         (moved,) = self._moved
         affine = float((moved - (r + J @ velocity)).norm()) <= AFFINE * float(r.norm())
-        self.converged = damping <= SLIGHT and (affine or decrease <= NEGLIGIBLE * float(r @ r))
+        share = CREEP if self.param_groups[0]["ridge"] else NEGLIGIBLE
+        self.converged = damping <= SLIGHT and (affine or decrease <= share * float(r @ r))
         found = super().lowered(damping, r, J, velocity, decrease)
-        return found if found >= SLIGHT else OFF
+        return found if found >= SLIGHT else max(OFF, self.param_groups[0]["ridge"])
 
     def raised(self, damping):
         return max(super().raised(damping), SLIGHT)

@@ -15,6 +15,7 @@ from sciml.plot.animation import animate
 from sciml.plot.comparison import comparison_figure, plot_comparison
 from sciml.plot.diagnostics import diagnostics_figure
 from sciml.plot.fields import solution_figure
+from sciml.plot.gaussians import gaussians_figure
 from sciml.plot.lines import lines_figure
 from sciml.plot.points import points_figure
 from sciml.plot.run import RunData, read_run
@@ -31,6 +32,7 @@ __all__ = [
     "comparison_figure",
     "diagnostics_figure",
     "export_vtu",
+    "gaussians_figure",
     "lines_figure",
     "plot_comparison",
     "plot_run",
@@ -48,6 +50,7 @@ FIGURES = {
     "diagnostics": diagnostics_figure,
     "points": points_figure,
     "streamlines": streamlines_figure,
+    "gaussians": gaussians_figure,
 }
 
 

@@ -39,6 +39,7 @@ class RunData:
         residual: Condition to |r| (N,) at these points, where it was stored.
         residual_field: Condition of the inside to |r| where the prediction is, where it was stored.
         cells: Where the points are nodes of a mesh, kind to node numbers (E, k), as in VTK.
+        gaussians: Of a field of M Gaussians, centres (M, D), covariances (M, D, D) and amplitudes (M, C).
         history: The lines of `metrics.jsonl`, oldest first.
         result: The content of `result.json`, empty if there is none.
     """
@@ -58,6 +59,7 @@ class RunData:
     result: dict
     residual_field: Arrays = field(default_factory=dict)
     cells: Arrays = field(default_factory=dict)
+    gaussians: Arrays = field(default_factory=dict)
 
     @property
     def varying(self) -> tuple[str, ...]:
@@ -251,7 +253,19 @@ def _read_solution(file: h5py.File, path: Path) -> dict:
         residual=residual,
         residual_field={n: np.abs(r) for n, r in values["residual"].items()},
         cells=_cells(file, shape, path) if layout == "scattered" else {},
+        gaussians=_gaussians(file, len(order), path),
     )
+
+
+def _gaussians(file: h5py.File, D: int, path: Path) -> Arrays:
+    found = _group(file, "gaussians", path, needed=False)
+    if not found:
+        return {}
+    shapes = {n: found[n].shape if n in found else None for n in ("centres", "covariances", "amplitudes")}
+    M = len(found["centres"]) if "centres" in found else 0
+    if shapes["centres"] != (M, D) or shapes["covariances"] != (M, D, D) or (shapes["amplitudes"] or (0,))[0] != M:
+        raise ProblemError(f"'{path}': the arrays under gaussians/ do not fit each other; write it again.")
+    return found
 
 
 def _cells(file: h5py.File, shape: tuple[int, ...], path: Path) -> Arrays:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from ..errors import ProblemError
+from ..fields import gaussians_of
 from ..metrics import errors, mean_absolute, null_score, overall
 from ..objective import Objective, build_objective, place_points
 from ..points import Points
@@ -280,6 +281,8 @@ class Solution:
             groups["cells"] = dict(truth.cells)
         if inside := self._residual_fields(truth.X):
             groups["residual"] = {n: r.reshape(shape) for n, r in inside.items()}
+        if (gaussians := gaussians_of(self.field)) is not None:
+            groups["gaussians"] = {n: a.cpu().numpy() for n, a in gaussians.parts().items()}
         for block in self.objective.blocks:
             points = self.objective.points[block.name]
             columns = {n: c.cpu().numpy() for n, c in points.columns().items()}

@@ -31,6 +31,7 @@ from ..optim import is_second_order
 from ..points import Points
 from ..precondition import build_preconditioner
 from ..problem import Problem
+from ..refine import build_refiner
 from ..sampling import SAMPLERS, Sampler, Scene
 from ..solution.truth import Truth, resolve
 from .build import build_driver
@@ -104,6 +105,9 @@ class Training:
         self.sampler.check(self.scene)
         self.sampler.begin(self.scene)
         self.preconditioner.update(self.objective, 0)
+        self.refiner = build_refiner(recipe.refine, recipe.options)
+        self.refiner.check(self.objective.field)
+        self.refiner.begin(self.scene, self.objective.field)
         recipe = self.recipe = resolve_optimizer(recipe, self.objective)
         self.stages = recipe.stages()
         self.balance = build_balance(recipe.balance, recipe.options, recipe.seed)
@@ -163,16 +167,17 @@ class Training:
         self.balance.update(self.objective, self.step, self.driver.first_order, redrawn, began)
 
     def finished(self) -> bool:
-        """Whether the budget is used up; moves on to the next stage when one is done."""
+        """Whether the budget is used up; moves on to the next stage, and after the last to a finer field."""
         if self.recipe.time is not None and self.seconds >= self.recipe.time:
             return True
         if self.recipe.steps is not None and self.step >= self.recipe.steps:
             return True
         while self.driver.done() or ((steps := self.stages[self.stage].steps) is not None and
                                      self.stage_step >= steps):
-            if self.stage + 1 == len(self.stages):
+            last = self.stage + 1 == len(self.stages)
+            if last and not self.refiner.update(self.scene, self.objective.field):
                 return True
-            self.stage, self.stage_step, self.stage_start = self.stage + 1, 0, self.seconds
+            self.stage, self.stage_step, self.stage_start = 0 if last else self.stage + 1, 0, self.seconds
             self.driver = self._driver()
         return False
 
@@ -276,7 +281,8 @@ class Training:
                       for n, exact in self.truth.parameters.items() if n in parameters})
         return Report(self.step, round(self.seconds, 4), self.stages[self.stage].optimizer, loss, losses, found,
                       parameters, {**self.driver.extras(), **self.sampler.extras(),
-                                   **self.balance.extras(self.objective), **self._diagnose()})
+                                   **self.balance.extras(self.objective), **self.refiner.extras(self.objective.field),
+                                   **self._diagnose()})
 
     def state_dict(self) -> dict:
         """A copy of everything that changes: an exact resume needs no more."""
@@ -288,7 +294,7 @@ class Training:
             "stage_start": self.stage_start, "optimizer": self.stages[self.stage].optimizer,
             "objective": self.objective.state_dict(), "points": points, "driver": self.driver.state_dict(),
             "generator": self.generator.get_state(), "balance": self.balance.state_dict(),
-            "preconditioner": self.preconditioner.state_dict(),
+            "preconditioner": self.preconditioner.state_dict(), "refiner": self.refiner.state_dict(),
             "sampler": {**self.sampler.state_dict(), "recorded": self.objective.recorded},
             "weights": {"blocks": self.objective.weights, "points": self.objective.point_weights,
                         "shares": self.objective.shares},
@@ -308,6 +314,7 @@ class Training:
         self.generator.set_state(state["generator"].cpu())
         self.balance.load_state_dict(deepcopy(state["balance"]))
         self.preconditioner.load_state_dict(self.objective, deepcopy(state["preconditioner"]))
+        self.refiner.load_state_dict(deepcopy(state.get("refiner", {})))
         self.objective.weights = dict(state["weights"]["blocks"])
         self.objective.point_weights = dict(state["weights"]["points"])
         self.objective.shares = dict(state["weights"]["shares"])

@@ -1,0 +1,84 @@
+"""Random points of a domain or of a piece of its boundary within small boxes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor
+
+from ..geometry import Domain
+from ..geometry.region import Region
+from ..points import Points
+
+POOL = 4096              # cells of a boundary to begin with
+MOST = 2**16             # cells of a boundary looked at in one go
+TOP = 1 - 1e-15
+
+
+def within(region, centres: Tensor, halves: Tensor, each: int, generator: Generator) -> Points:
+    """About `each` random points of a patch in every box that reaches into it; none in the others.
+
+    Args:
+        region: A domain, or a piece of a boundary.
+        centres: Of the boxes, shape (K, D), columns in the order of the patch's coordinates.
+        halves: Half their edges, shape (K, D).
+        each: Points to a box.
+        generator: Of everything random.
+    """
+    if isinstance(region, Region):
+        return _zoomed(region, centres, halves, each, generator)
+    assert isinstance(region, Domain)
+    K, D = centres.shape
+    U = torch.rand(K, each, D, generator=generator, dtype=centres.dtype, device=centres.device)
+    X = (centres[:, None] + (2 * U - 1) * halves[:, None]).reshape(-1, D)
+    return Points(X[region.contains(X)], region.names)
+
+
+def _zoomed(region: Region, centres: Tensor, halves: Tensor, each: int, generator: Generator) -> Points:
+    """Through the chart: the cells of the unit cube whose image comes near a box are halved until they are as small."""
+    d, device = region.chart_dim, centres.device
+    n = max(round(POOL ** (1 / max(d, 1))), 1)
+    line = torch.arange(n, dtype=torch.float64, device=device) / n
+    low, side = torch.cartesian_prod(*[line] * d).reshape(-1, d), 1 / n
+    halving = torch.cartesian_prod(*[torch.tensor([0.0, 0.5], dtype=torch.float64, device=device)] * d).reshape(-1, d)
+    stretch, smallest = _stretch(region, low + side / 2), float(halves.min())
+    while True:
+        reach = stretch * side
+        # the ends as well as the middle: a cell may lie on two pieces, whose images are far apart
+        near = [_near(region.chart((low + t * side).clamp(0, TOP)).X, centres, halves + reach) for t in (1e-9, 0.5, 1)]
+        low = low[near[0] | near[1] | near[2]]
+        if reach <= smallest or not len(low):
+            break
+        if len(low) > MOST // 2**d:
+            low = low[torch.randperm(len(low), generator=generator, device=device)[:MOST // 2**d]]
+        low, side = (low[:, None] + side * halving).reshape(-1, d), side / 2
+    if not len(low):
+        return region.sample(1, generator=generator, dtype=centres.dtype, device=device)[:0]
+    low = low.repeat_interleave(4 * each, 0)
+    U = low + side * torch.rand(*low.shape, generator=generator, dtype=torch.float64, device=device)
+    found = region._points(region.chart(U.clamp(0, TOP)).kept())
+    return found[_few(found.X, centres, halves, each, generator)]
+
+
+def _stretch(region: Region, U: Tensor) -> float:
+    """How far the chart moves a point for a small step in the cube, jumps between pieces left out."""
+    step = 1e-6
+    V = torch.where(U < 0.5, U + step, U - step)
+    moved = (region.chart(V).X - region.chart(U).X).abs().amax(1) / step
+    return 1.5 * float(moved.quantile(0.95))
+
+
+def _near(X: Tensor, centres: Tensor, halves: Tensor) -> Tensor:
+    """Mask (N,) of the points that lie in some box."""
+    rows = max(1, 2**22 // max(len(centres), 1))
+    return torch.cat([((part[:, None] - centres).abs() <= halves).all(2).any(1) for part in X.split(rows)]) \
+        if len(X) else torch.zeros(0, dtype=torch.bool, device=X.device)
+
+
+def _few(X: Tensor, centres: Tensor, halves: Tensor, each: int, generator: Generator) -> Tensor:
+    """Positions of at most `each` points of every box, chosen at random."""
+    order = torch.randperm(len(X), generator=generator, device=X.device)
+    chosen = torch.zeros(len(X), dtype=torch.bool, device=X.device)
+    for i in range(0, len(centres), 256):
+        inside = ((X[order][:, None] - centres[i:i + 256]).abs() <= halves[i:i + 256]).all(2)
+        chosen |= (inside & (inside.cumsum(0) <= each)).any(1)
+    return order[chosen]
