@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import EllipseCollection
-from matplotlib.colors import Normalize
+from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 
 from sciml.plot.cut import Cut, default_cuts
@@ -14,6 +15,7 @@ from sciml.plot.points import PALE_GREYS
 from sciml.plot.run import RunData
 from sciml.plot.style import color_bar, color_limits, new_figure, set_title, styled
 
+WARM = ListedColormap(matplotlib.colormaps["inferno_r"](np.linspace(0.2, 0.95, 256)))    # no pale lines on white
 DECADES = 6.0            # amplitudes below max/10⁶ take the first colour
 
 
@@ -41,7 +43,7 @@ def gaussians_figure(run: RunData) -> Figure | None:
     panels = figure.subplots(1, 2)
     low = max(top - DECADES, float(amplitudes.min()))
     for axes, values, norm, colours, title in (
-        (panels[0], amplitudes, Normalize(min(low, top - 0.1), top), "plasma_r", "log₁₀ |amplitude|"),
+        (panels[0], amplitudes, Normalize(min(low, top - 0.1), top), WARM, "log₁₀ |amplitude|"),
         (panels[1], sizes, Normalize(0, max(float(sizes.max()), 1.0)), "viridis_r", "times halved"),
     ):
         _background(axes, shown)
@@ -58,7 +60,7 @@ def _background(axes: Axes, shown: Cut) -> None:
 
 
 def _ellipses(axes: Axes, centres: np.ndarray, covariances: np.ndarray, values: np.ndarray, norm: Normalize,
-              colours: str) -> EllipseCollection:
+              colours: str | Colormap) -> EllipseCollection:
     """Ellipses (x − μ)ᵀ Σ⁻¹ (x − μ) = 1, the large ones first."""
     squares, axes_of = np.linalg.eigh(covariances)
     angles = np.degrees(np.arctan2(axes_of[:, 1, 1], axes_of[:, 0, 1]))

@@ -23,11 +23,12 @@ def build_refiner(name: str, options: Mapping[str, Mapping[str, object]]) -> Ref
         ProblemError: Unknown name or option, or a value that it does not take.
     """
     cls, given = look_up("refine", name, REFINERS), dict(options.get("refine", {}))
+    if cls is Nothing:                                # a problem's own options may be there, for another refiner
+        return Nothing()
     valid = list(inspect.signature(cls).parameters)
     for option in given:
         if option not in valid:
-            raise ProblemError(f"refine.{option} needs refine=splat" if not valid else
-                               unknown_name(f"option of refine={name}", option, valid))
+            raise ProblemError(unknown_name(f"option of refine={name}", option, valid))
     try:
         return cls(**given)
     except (TypeError, ValueError) as error:
