@@ -24,10 +24,10 @@ problem = Problem(
     unknowns="u",
     conditions=[
         Equation(klein_gordon),
-        Initial(u=lambda x, y: x + y, u_t=lambda x, y: 2 * x * y),
-        Dirichlet(u=swing, on=["x-", "x+", "y-", "y+"]),
+        Initial(u=lambda x, y: x + y, u_t=lambda x, y: 2 * x * y, weight=100.0, points=600),
+        Dirichlet(u=swing, on=["x-", "x+", "y-", "y+"], weight=100.0, points=2500),
     ],
     reference=dict(u=swing),
     defaults=dict(model=dict(name="gaussian", centres=(8, 8, 28), overlap=2.0, ghosts=(2, 2, 6)), constraints="soft",
-                  points=4500, time=60),
+                  points=4000, time=60),
 )
