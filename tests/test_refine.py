@@ -226,3 +226,17 @@ def test_senseless_refinements_are_refused(options, sentence):
 
 def test_options_of_the_refiner_have_defaults():
     assert Splat().rounds == 6 and not Splat().ended
+
+
+def test_a_run_of_gaussians_has_a_figure_of_their_ellipses(tmp_path):
+    from sciml.plot import gaussians_figure, read_run
+    solution = solve(poisson(), out=tmp_path, **{"refine.rounds": 1})
+    run = read_run(tmp_path)
+    own = gaussians_of(solution.field)
+    assert run.gaussians["centres"].shape == (own.count, 2) and run.gaussians["amplitudes"].shape == (own.count, 1)
+    drawn = gaussians_figure(run).axes[0].collections
+    widths = next(c for c in drawn if hasattr(c, "_widths"))._widths          # half axes, from those given
+    assert len(widths) == own.count
+    line = solve(Problem(domain=sciml.Interval(x=(0, 1)), unknowns="u", conditions=[
+        Equation(lambda u, x: u - x)]), out=tmp_path / "line", **{"refine": "none"})
+    assert line.status == "ok" and gaussians_figure(read_run(tmp_path / "line")) is None
