@@ -5,6 +5,7 @@ from .build import MODELS, FieldOptions, build_network
 from .constrained import Constrained, Lifted
 from .field import Field, head_of, parameter_count
 from .gaussian import GaussianField
+from .hermite import HermiteAxis
 from .mixture import MixtureAxis, mixture_axes
 from .networks import MLP, NETWORKS, ModifiedMLP, PirateNet, Siren
 from .nodal import Nodal
@@ -13,6 +14,6 @@ from .tensor import TensorField
 
 __all__ = [
     "MLP", "MODELS", "NETWORKS", "Axis", "Constrained", "Field", "FieldOptions", "GaussianAxis", "GaussianField",
-    "Lifted", "MixtureAxis", "ModifiedMLP", "Nodal", "Piecewise", "PirateNet", "Siren", "TensorField",
+    "HermiteAxis", "Lifted", "MixtureAxis", "ModifiedMLP", "Nodal", "Piecewise", "PirateNet", "Siren", "TensorField",
     "build_network", "gaussian_axes", "head_of", "mixture_axes", "parameter_count",
 ]

@@ -25,7 +25,8 @@ from .shape import Shape
 from .tensor import TensorField
 
 MODELS: dict[str, Callable[..., Field]] = {**NETWORKS, "nodal": Nodal, "gaussian": GaussianField,
-                                           "gaussian-lattice": TensorField, "gp": TensorField}
+                                           "gaussian-lattice": TensorField, "gaussian-lines": TensorField,
+                                           "gp": TensorField}
 USUAL, FEWEST = {1: 64, 2: 28, 3: 12}, 7          # centres along a coordinate, by dimension
 
 
@@ -46,7 +47,8 @@ class FieldOptions:
         gamma: With it, the scale γ of modes that the equation does not see.
         order: Of model=nodal: of the finite elements, 1 or 2.
         centres: Of model=gaussian and gaussian-lattice: Gaussians along each coordinate, ghosts included; of model=gp:
-            nodes; one number, or one for each; None: 64 in one dimension, 28 in two, 12 in three.
+            nodes; of model=gaussian-lines: those in space; one number, or one for each; None: 64 in one dimension, 28
+            in two, 12 in three.
         overlap: c, their scale over their distance.
         ghosts: How many lie beyond either end, one number or one for each coordinate; None: round(3.3 c), fewer where
             there are few centres.
@@ -56,6 +58,7 @@ class FieldOptions:
         components: Q of its mixture.
         frequencies: The highest of its frequencies, in cycles per unit of a coordinate.
         rate: One over the length over which an oscillation keeps its phase.
+        pieces: Of model=gaussian-lines: cubic pieces along t.
     """
 
     width: int = 20
@@ -80,6 +83,7 @@ class FieldOptions:
     components: int = 30
     frequencies: float = 20.0
     rate: float = 1.0
+    pieces: int = 64
 
     def __post_init__(self):
         check_types(self, "model.")
@@ -87,7 +91,7 @@ class FieldOptions:
         look_up("init", self.init, dict.fromkeys(("glorot", "random-features")))
         if not self.spread > 0:
             raise ProblemError(f"model.spread={self.spread} must be positive")
-        for name in ("width", "depth", "harmonics"):
+        for name in ("width", "depth", "harmonics", "pieces"):
             if getattr(self, name) < 1:
                 raise ProblemError(f"model.{name}={getattr(self, name)} must be at least 1")
         look_up("model.scale", self.scale, dict.fromkeys(("none", "inverse-symbol")))

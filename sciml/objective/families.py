@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import ceil
 
-from ..fields import GaussianField, TensorField
+from ..fields import GaussianField, HermiteAxis, TensorField
 
 FAMILIES: dict[str, dict[str, object]] = {
     "gaussian": {"optimizer": "least-squares", "sampler": "sobol"},
     "gaussian-lattice": {"optimizer": "least-squares", "sampler": "sobol"},
+    "gaussian-lines": {"optimizer": "lines", "sampler": "sobol"},
     "gp": {"optimizer": "least-squares", "sampler": "sobol"},
 }
 KEPT = ("constraints", "dtype", "device", "seed", "chunk")     # of a problem's defaults, for any family
@@ -43,6 +44,7 @@ def family_defaults(defaults: Mapping[str, object], given: Mapping[str, object])
 def default_points(field: object) -> int:
     """Interior points where the recipe names no number: as many rows as an overdetermined system needs."""
     inner = getattr(field, "network", field)
-    if isinstance(inner, GaussianField | TensorField):
+    integrated = isinstance(inner, TensorField) and any(isinstance(axis, HermiteAxis) for axis in inner.axes)
+    if isinstance(inner, GaussianField | TensorField) and not integrated:       # lines take points for reports alone
         return max(ceil(ROWS * inner.head[0].shape[1]), 16)
     return POINTS
