@@ -20,6 +20,7 @@ FAMILIES: dict[str, dict[str, object]] = {
 KEPT = ("constraints", "dtype", "device", "seed", "chunk")     # of a problem's defaults, for any family
 ROWS = 3                                                       # points for each function of a field solved for
 POINTS = 2000                                                  # for a network
+SHOWN = 500                                                    # for reports alone
 
 
 def _name(value: object) -> str | None:
@@ -44,7 +45,8 @@ def family_defaults(defaults: Mapping[str, object], given: Mapping[str, object])
 def default_points(field: object) -> int:
     """Interior points where the recipe names no number: as many rows as an overdetermined system needs."""
     inner = getattr(field, "network", field)
-    integrated = isinstance(inner, TensorField) and any(isinstance(axis, HermiteAxis) for axis in inner.axes)
-    if isinstance(inner, GaussianField | TensorField) and not integrated:       # lines take points for reports alone
+    if isinstance(inner, TensorField) and any(isinstance(axis, HermiteAxis) for axis in inner.axes):
+        return SHOWN
+    if isinstance(inner, GaussianField | TensorField):
         return max(ceil(ROWS * inner.head[0].shape[1]), 16)
     return POINTS

@@ -12,7 +12,7 @@ This is the method of lines, a spectral Galerkin method in space: classical nume
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -68,7 +68,7 @@ class Lines:
         self.equations, self.initials = _sorted_blocks(objective)
         self.space = [k for k in range(len(self.names)) if k != self.time]
         self._factors()
-        self.points = self._grid()
+        self._columns()
         self.mass = self._mass()
         self._lifts()
         self.linear = all(is_linear(objective, b, self._some()) for b in self.equations)
@@ -93,29 +93,37 @@ class Lines:
             self.tests.append(Q * w.sqrt()[:, None])
         self.sizes = (len(self.unknowns), *(T.shape[1] for T in self.maps))
         self.wanted = {tuple(alpha[k] for k in self.space) for alpha in requests if not alpha[self.time]}
-        self.wanted.add((0,) * len(self.space))
 
-    def _grid(self) -> Points:
-        """The quadrature points, with the initial time."""
-        columns = list(torch.meshgrid(*self.ticks, indexing="ij")) if self.ticks else []
-        flat = [c.reshape(-1) for c in columns]
-        flat.insert(self.time, torch.full_like(flat[0], float(self.knots[0])))
-        return Points(torch.stack(flat, dim=1), self.names)
+    def _columns(self) -> None:
+        """The coordinates on the quadrature points as tensors that broadcast to the grid, and the grid's weights."""
+        self.shape = tuple(len(x) for x in self.ticks)
+        self.like = torch.zeros(self.shape, dtype=torch.float64)
+        along = lambda k: [-1 if j == k else 1 for j in range(len(self.ticks))]
+        self.columns = {("coordinate", self.names[k], ()): x.reshape(along(j))
+                        for j, (k, x) in enumerate(zip(self.space, self.ticks, strict=True))}
+        self.measure = torch.ones_like(self.like)
+        for j, w in enumerate(self.weights):
+            self.measure = self.measure * w.reshape(along(j))
 
-    def expand(self, a: Tensor) -> dict[MultiIndex, Tensor]:
-        """∂^α Σ a_j φ_j at the points by α in space, each (C, N), for a of shape (C, m_1, …)."""
+    def expand(self, a: Tensor, wanted: Iterable[MultiIndex] | None = None) -> dict[MultiIndex, Tensor]:
+        """∂^α Σ a_j φ_j on the grid by α in space, each (C, N_1, …), for a of shape (C, m_1, …)."""
+        wanted = self.wanted if wanted is None else wanted
         partial: dict[MultiIndex, Tensor] = {(): a}
         for k, table in enumerate(self.tables):
-            heads = dict.fromkeys(alpha[:k + 1] for alpha in self.wanted)
+            heads = dict.fromkeys(alpha[:k + 1] for alpha in wanted)
             partial = {h: torch.tensordot(partial[h[:k]], table[h[k]], dims=([1], [1])) for h in heads}
-        return {alpha: partial[alpha].flatten(1) for alpha in self.wanted}
+        return partial
+
+    def values(self, a: np.ndarray) -> Tensor:
+        """Σ a_j φ_j on the grid, shape (C, N_1, …), for a of shape (m,)."""
+        origin = (0,) * len(self.space)
+        return self.expand(torch.from_numpy(a).reshape(self.sizes), [origin])[origin]
 
     def project(self, values: Tensor) -> Tensor:
-        """Π of values (C, N): coefficients (C, m_1, …)."""
-        found = values.reshape(len(values), *(len(x) for x in self.ticks))
+        """Π of values (C, N_1, …): coefficients (C, m_1, …)."""
         for test in self.tests:
-            found = torch.tensordot(found, test, dims=([1], [0]))
-        return found
+            values = torch.tensordot(values, test, dims=([1], [0]))
+        return values
 
     # ---- the equation ------------------------------------------------------------------------------------------------
 
@@ -159,53 +167,71 @@ class Lines:
         return torch.stack(rows) if rows else torch.zeros(0, len(self.unknowns), SAMPLES, dtype=torch.float64)
 
     def _lifts(self) -> None:
-        """A program for ∂^α G of all that the equations ask for, and its values if they stand still."""
+        """A program for ∂^α G of all that is asked for, and what of it and of the equations stands still."""
         field = self.objective.field
         keys = {key for b in (*self.equations, *self.initials) for key in b.program.leaves if key[0] == "unknown"}
         keys |= {("unknown", u, (0,) * len(self.names)) for u in self.unknowns}
         parts = field.lifts if isinstance(field, Constrained) else [0.0] * len(self.unknowns)
         outputs = {key: d(parts[self.unknowns.index(key[1])],
                           *[n for n, a in zip(self.names, key[2], strict=True) for _ in range(a)]) for key in keys}
-        self._zero = {key for key, q in outputs.items() if isinstance(q, (int, float)) and q == 0}
-        self._lift = Program({key: q for key, q in outputs.items() if key not in self._zero})
+        self._lift = Program({key: q for key, q in outputs.items() if not (isinstance(q, (int, float)) and q == 0)})
         self._still = "t" not in self._lift.uses("coordinate")
         self._kept: Mapping[LeafKey, Tensor] | None = None
+        try:
+            self._known = self._knowledge()
+            self._rates(float(self.knots[0]), np.zeros(prod(self.sizes)))
+        except RuntimeError:                    # a function that takes columns of one length only
+            self.columns = {key: x.expand(self.shape).contiguous() for key, x in self.columns.items()}
+            self._known, self._kept = self._knowledge(), None
+
+    def _knowledge(self) -> dict[Program, dict[int, Any]]:
+        programs = [self._lift, *(b.program for b in (*self.equations, *self.initials))]
+        columns = {key: self.columns[self._key(key)] for p in programs for key in p.leaves
+                   if key[0] == "coordinate" and key[1] != "t"}
+        return {p: p.known(columns, self.like) for p in programs}
+
+    @staticmethod
+    def _key(key: LeafKey) -> LeafKey:
+        return key[0], key[1], ()
+
+    def _column(self, key: LeafKey, t: float) -> Tensor:
+        return torch.tensor(t, dtype=torch.float64) if key[1] == "t" else self.columns[self._key(key)]
 
     def lift(self, t: float) -> Mapping[LeafKey, Tensor]:
-        """∂^α G on the points at a time, by leaf; what vanishes is left out."""
+        """∂^α G on the grid at a time, by leaf; what vanishes is left out."""
         if self._kept is not None:
             return self._kept
-        columns = {key: self._column(key[1], t) for key in self._lift.leaves}
-        found = dict(zip(self._lift.names, self._lift(columns, self.points.X[:, 0]), strict=True))
+        leaves = {key: self._column(key, t) for key in self._lift.leaves}
+        found = dict(zip(self._lift.names, self._lift(leaves, self.like, self._known[self._lift]), strict=True))
         if self._still:
             self._kept = found
         return found
 
-    def _column(self, name: str, t: float) -> Tensor:
-        column = self.points.column(name)
-        return torch.full_like(column, t) if name == "t" else column
-
     def _leaves(self, block: Block, t: float, streams: Mapping[MultiIndex, Tensor]) -> dict[LeafKey, Tensor]:
-        """All leaves of a block's program at the points, with v_t = 0."""
+        """All leaves of a block's program on the grid, with v_t = 0."""
         lift, found = self.lift(t), {}
         for key in block.program.leaves:
             kind, name, alpha = key
             if kind == "coordinate":
-                found[key] = self._column(name, t)
+                found[key] = self._column(key, t)
                 continue
             value = lift.get(key)
             if not alpha[self.time]:
                 own = streams[tuple(alpha[k] for k in self.space)][self.unknowns.index(name)]
                 value = own if value is None else value + own
-            found[key] = torch.zeros_like(self.points.X[:, 0]) if value is None else value
+            found[key] = self.like if value is None else value
         return found
+
+    def _residuals(self, blocks: list[Block], t: float, streams: Mapping[MultiIndex, Tensor]) -> Tensor:
+        """What blocks leave on the grid, shape (K, N_1, …)."""
+        return torch.stack([f.expand(self.shape) for b in blocks for f in
+                            b.program(self._leaves(b, t, streams), self.like, self._known[b.program])])
 
     @torch.no_grad()
     def _rates(self, t: float, a: np.ndarray) -> Tensor:
-        """−M⁻¹ F at the points, shape (C, N)."""
-        streams, like = self.expand(torch.from_numpy(a).reshape(self.sizes)), self.points.X[:, 0]
-        r = torch.stack([f for b in self.equations for f in b.program(self._leaves(b, t, streams), like)])
-        return -(self.mass @ r)
+        """−M⁻¹ F on the grid, shape (C, N_1, …)."""
+        streams = self.expand(torch.from_numpy(a).reshape(self.sizes))
+        return -torch.tensordot(self.mass, self._residuals(self.equations, t, streams), dims=([1], [0]))
 
     def rate(self, t: float, a: np.ndarray) -> np.ndarray:
         """a' at a time, shape (m,), for a of shape (m,), m = C m_1 ⋯."""
@@ -214,22 +240,14 @@ class Lines:
     def defect(self, t: float, a: np.ndarray) -> Tensor:
         """The mean square of what the equation leaves in space at a time: (1 − Π) of the rates, shape ()."""
         rates = self._rates(t, a)
-        inside = self.expand(self.project(rates))[(0,) * len(self.space)]
-        w = self._measure()
-        return ((rates - inside).square() @ w).sum() / w.sum()
-
-    def _measure(self) -> Tensor:
-        w = self.weights[0]
-        for other in self.weights[1:]:
-            w = torch.kron(w, other)
-        return w
+        left = rates - self.values(self.project(rates).reshape(-1).numpy())
+        return (left.square() * self.measure).sum() / self.measure.sum()
 
     def size(self, t: float, a: np.ndarray) -> float:
         """|u| in L² at a time."""
-        u = self.expand(torch.from_numpy(a).reshape(self.sizes))[(0,) * len(self.space)]
-        lift, origin = self.lift(t), (0,) * len(self.names)
-        rows = [u[c] + lift.get(("unknown", name, origin), 0.0) for c, name in enumerate(self.unknowns)]
-        return float((torch.stack(rows).square() @ self._measure()).sum().sqrt())
+        u, lift, origin = self.values(a), self.lift(t), (0,) * len(self.names)
+        whole = [u[c] + lift.get(("unknown", name, origin), 0.0) for c, name in enumerate(self.unknowns)]
+        return float((torch.stack(whole).square() * self.measure).sum().sqrt())
 
     def start(self) -> np.ndarray:
         """a at the first knot: the initial data less the lift, projected; zero where they are built in."""
@@ -247,10 +265,10 @@ class Lines:
                                f"Initial({missing[0]}=…)")
         if not self.initials:
             return np.zeros(prod(self.sizes))
-        zero = {alpha: torch.zeros(len(self.unknowns), len(self.points.X)).double() for alpha in self.wanted}
-        like = self.points.X[:, 0]
-        r = torch.stack([f for b in self.initials for f in b.program(self._leaves(b, t, zero), like)])
-        return self.project(-torch.linalg.lstsq(M, r).solution).reshape(-1).numpy().copy()
+        with torch.no_grad():
+            zero = {alpha: self.like.expand(len(self.unknowns), *self.shape) for alpha in [(0,) * len(self.space)]}
+            r = self._residuals(self.initials, t, zero)
+        return self.project(-torch.tensordot(torch.linalg.pinv(M), r, dims=([1], [0]))).reshape(-1).numpy().copy()
 
     def jacobian(self, t: float, a: np.ndarray) -> np.ndarray:
         """∂a'/∂a, shape (m, m): of implicit integrators and for spectra.
@@ -258,7 +276,7 @@ class Lines:
         Raises:
             ProblemError: There is no memory for it.
         """
-        m, N = prod(self.sizes), len(self.points.X)
+        m, N = prod(self.sizes), self.like.numel()
         size, free = 8 * (2 * m * m + 3 * N * m // len(self.unknowns)), free_memory(torch.device("cpu"))
         if free is not None and size > free:
             raise ProblemError(f"optimizer=lines needs {size_text(size)} for the Jacobian of {m:,} coefficients, and "
@@ -268,10 +286,10 @@ class Lines:
         slopes: dict[tuple[int, str, MultiIndex], Tensor] = {}
         count = 0
         for block in self.equations:
-            leaves = self._leaves(block, t, streams)
+            leaves = {key: v.expand(self.shape).reshape(-1) for key, v in self._leaves(block, t, streams).items()}
             unknown = {key: v for key, v in leaves.items() if key[0] == "unknown"}
             others = {key: v for key, v in leaves.items() if key[0] != "unknown"}
-            found = coefficients(block, unknown, others, self.points.X[:, 0])[1]
+            found = coefficients(block, unknown, others, self.like.reshape(-1))[1]
             slopes |= {(count + k, u, alpha): v for (k, u, alpha), v in found.items() if not alpha[self.time]}
             count += len(block.components)
         tests = self._tests()
