@@ -38,5 +38,5 @@ problem = Problem(
         Dirichlet(u=mixed, on=["x-", "x+", "y-", "y+"]),
     ],
     reference=dict(u=mixed),
-    defaults=dict(model=dict(name="gaussian-lines", centres=80, overlap=1.2), time=60),
+    defaults=dict(model=dict(name="gaussian-lines", centres=88, overlap=1.2, pieces=32), time=60),
 )
