@@ -1,7 +1,7 @@
 """Mixing of two fluids at rest by a vortex: the front between them winds up.
 
-    u_t + a u_x + b u_y = 0   on (x, y) ∈ (−4, 4)², t ∈ (0, 4);   u(x, y, 0) = −tanh(y/2),   u from the solution on the sides
-    a = −w y, b = w x, w = sech² r tanh r / (0.385 r), r² = x² + y²
+    u_t + a u_x + b u_y = 0   on (x, y) ∈ (−4, 4)², t ∈ (0, 4);   u(x, y, 0) = −tanh(y/2),
+    u from the solution on the sides;   a = −w y, b = w x, w = sech² r tanh r / (0.385 r), r² = x² + y²
 
 Every circle turns at its own rate w. At the sides almost nothing flows (|a|, |b| ≤ 0.0035).
 Solved by the method of lines on a lattice of Gaussians: classical numerics, no training.
@@ -38,5 +38,5 @@ problem = Problem(
         Dirichlet(u=mixed, on=["x-", "x+", "y-", "y+"]),
     ],
     reference=dict(u=mixed),
-    defaults=dict(model=dict(name="gaussian-lines", centres=88, overlap=1.2, pieces=32), time=60),
+    defaults=dict(model=dict(name="gaussian-lines", centres=88, overlap=1.2, pieces=32), points=500, time=60),
 )

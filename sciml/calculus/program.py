@@ -158,16 +158,23 @@ class Program:
         values = self._replay(leaves, like, {i: None for i in range(len(self._steps)) if i not in constant})
         return {i: values[i] for i in constant}
 
-    def __call__(self, leaves: Mapping[LeafKey, Tensor], like: Tensor, known: Mapping[int, Any] | None = None
-                 ) -> list[Tensor]:
+    def __call__(self, leaves: Mapping[LeafKey, Tensor], like: Tensor) -> list[Tensor]:
         """Values of the outputs, each of the shape of `like`.
 
         Args:
             leaves: Values by key, each of shape (N,) or ().
             like: Tensor of shape (N,) that gives shape, dtype and device.
-            known: What `known` returned for some of these leaves.
         """
-        values = self._replay(leaves, like, known or {})
+        return self.after({}, leaves, like)
+
+    def after(self, known: Mapping[int, Any], leaves: Mapping[LeafKey, Tensor], like: Tensor) -> list[Tensor]:
+        """Values as in a call, with what `known` returned for some of the leaves.
+
+        Args:
+            known: Values of steps by number.
+            leaves, like: As in a call; leaves that broadcast to the shape of `like` are fine too.
+        """
+        values = self._replay(leaves, like, known)
         constants = self.constants(like.device, like.dtype) if self._tensors else ()
         results = []
         for reference in self._results:

@@ -3,8 +3,8 @@
     M u_t + F(t, x, u, ∂u, …) = 0,   u = G(x, t) + Σ_j a_j(t) φ_j(x)    ⇒    a' = −Π M⁻¹ F|_{v_t = 0}
 
 G is the lift that takes the data, the φ vanish where it does or are periodic, and Π is the L² projection on them by
-Gauss–Legendre quadrature: the φ are made orthonormal on its points, on which F is evaluated. So (u, u_x) ≥ 0 with
-u = 0 at the inflow holds exactly, without a penalty, and advection is stable. The equation is the problem's own program.
+Gauss–Legendre quadrature: the φ are made orthonormal on its points, on which F is evaluated. So (u, u_x) ≥ 0 with u = 0
+at the inflow holds exactly, without a penalty, and advection is stable. The equation is the problem's own program.
 
 This is the method of lines, a spectral Galerkin method in space: classical numerics and no training.
 """
@@ -63,8 +63,9 @@ class Lines:
         problem, self.field = objective.problem, tensor_of(objective, "lines")
         self.names, self.unknowns = problem.coordinates, problem.unknowns
         self.time = _time_axis(self.names, self.field.axes)
-        self.clock: Any = self.field.axes[self.time]
-        self.knots = self.clock.knots.numpy()
+        axes: Any = self.field.axes
+        self.clock: HermiteAxis = axes[self.time]
+        self.knots: np.ndarray = self.clock.knots.numpy()
         self.equations, self.initials = _sorted_blocks(objective)
         self.space = [k for k in range(len(self.names)) if k != self.time]
         self._factors()
@@ -99,8 +100,8 @@ class Lines:
         self.shape = tuple(len(x) for x in self.ticks)
         self.like = torch.zeros(self.shape, dtype=torch.float64)
         along = lambda k: [-1 if j == k else 1 for j in range(len(self.ticks))]
-        self.columns = {("coordinate", self.names[k], ()): x.reshape(along(j))
-                        for j, (k, x) in enumerate(zip(self.space, self.ticks, strict=True))}
+        self.columns: dict[str, Tensor] = {self.names[k]: x.reshape(along(j))
+                                           for j, (k, x) in enumerate(zip(self.space, self.ticks, strict=True))}
         self.measure = torch.ones_like(self.like)
         for j, w in enumerate(self.weights):
             self.measure = self.measure * w.reshape(along(j))
@@ -181,28 +182,24 @@ class Lines:
             self._known = self._knowledge()
             self._rates(float(self.knots[0]), np.zeros(prod(self.sizes)))
         except RuntimeError:                    # a function that takes columns of one length only
-            self.columns = {key: x.expand(self.shape).contiguous() for key, x in self.columns.items()}
+            self.columns = {n: x.expand(self.shape).contiguous() for n, x in self.columns.items()}
             self._known, self._kept = self._knowledge(), None
 
     def _knowledge(self) -> dict[Program, dict[int, Any]]:
         programs = [self._lift, *(b.program for b in (*self.equations, *self.initials))]
-        columns = {key: self.columns[self._key(key)] for p in programs for key in p.leaves
+        columns = {key: self.columns[key[1]] for p in programs for key in p.leaves
                    if key[0] == "coordinate" and key[1] != "t"}
         return {p: p.known(columns, self.like) for p in programs}
 
-    @staticmethod
-    def _key(key: LeafKey) -> LeafKey:
-        return key[0], key[1], ()
-
     def _column(self, key: LeafKey, t: float) -> Tensor:
-        return torch.tensor(t, dtype=torch.float64) if key[1] == "t" else self.columns[self._key(key)]
+        return torch.tensor(t, dtype=torch.float64) if key[1] == "t" else self.columns[key[1]]
 
     def lift(self, t: float) -> Mapping[LeafKey, Tensor]:
         """∂^α G on the grid at a time, by leaf; what vanishes is left out."""
         if self._kept is not None:
             return self._kept
         leaves = {key: self._column(key, t) for key in self._lift.leaves}
-        found = dict(zip(self._lift.names, self._lift(leaves, self.like, self._known[self._lift]), strict=True))
+        found = dict(zip(self._lift.names, self._lift.after(self._known[self._lift], leaves, self.like), strict=True))
         if self._still:
             self._kept = found
         return found
@@ -225,7 +222,7 @@ class Lines:
     def _residuals(self, blocks: list[Block], t: float, streams: Mapping[MultiIndex, Tensor]) -> Tensor:
         """What blocks leave on the grid, shape (K, N_1, …)."""
         return torch.stack([f.expand(self.shape) for b in blocks for f in
-                            b.program(self._leaves(b, t, streams), self.like, self._known[b.program])])
+                            b.program.after(self._known[b.program], self._leaves(b, t, streams), self.like)])
 
     @torch.no_grad()
     def _rates(self, t: float, a: np.ndarray) -> Tensor:
@@ -250,21 +247,18 @@ class Lines:
         return float((torch.stack(whole).square() * self.measure).sum().sqrt())
 
     def start(self) -> np.ndarray:
-        """a at the first knot: the initial data less the lift, projected; zero where they are built in."""
+        """a at the first knot: the initial data less the lift, projected."""
         t, origin = float(self.knots[0]), (0,) * len(self.names)
-        held = self.clock.held[0] > 0
         for block in self.initials:
             if any(alpha != origin for alphas in block.program.requests.values() for alpha in alphas):
                 raise ProblemError(f"optimizer=lines starts from u alone, and {block.name!r} gives a derivative too; "
                                    "write a system of first order in time")
         M = self._slopes(self.initials, origin, 0).mean(-1)
         given = M.abs().sum(0) > 0
-        missing = [u for u, found in zip(self.unknowns, given, strict=True) if not found and not held]
+        missing = [u for u, found in zip(self.unknowns, given, strict=True) if not found]
         if missing:
             raise ProblemError(f"optimizer=lines needs initial data of every unknown, and {missing[0]} has none; add "
                                f"Initial({missing[0]}=…)")
-        if not self.initials:
-            return np.zeros(prod(self.sizes))
         with torch.no_grad():
             zero = {alpha: self.like.expand(len(self.unknowns), *self.shape) for alpha in [(0,) * len(self.space)]}
             r = self._residuals(self.initials, t, zero)

@@ -49,12 +49,13 @@ class TensorAnsatz(Ansatz):
     held: Mapping[str, tuple[int, int]] | None = None
 
 
-def tensor_ansatz(problem: Problem, mode: str) -> TensorAnsatz:
+def tensor_ansatz(problem: Problem, mode: str, initial: bool = True) -> TensorAnsatz:
     """What a tensor product holds by construction: data on whole faces and initial data, as lift and null space.
 
     Args:
         problem: On a box.
         mode: "hard", "auto" or "soft", as in `problem.hard.build`.
+        initial: Whether initial data are built in; the method of lines projects them.
 
     Raises:
         ProblemError: The domain is no box; with "hard", data that `build` refuses, or unknowns with data on different
@@ -62,7 +63,7 @@ def tensor_ansatz(problem: Problem, mode: str) -> TensorAnsatz:
     """
     if not isinstance(problem.region, Box):
         raise ProblemError("a tensor product needs a problem on a Box; take model=gaussian, or a network such as mlp")
-    ansatz = build(problem, mode)
+    ansatz = build(problem, mode, initial)
     held = {u: _held(problem, u, ansatz) for u in problem.unknowns}
     first, why = held[problem.unknowns[0]], ""
     if any(h != first for h in held.values()):

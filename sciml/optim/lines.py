@@ -116,11 +116,11 @@ class Lines(torch.optim.Optimizer):
             solver = METHODS[group["method"]](flow.rate, t, a, end, first_step=pace, **options)
             while solver.status == "running":
                 self.failed = solver.step() or ""
-                self.pace = max(solver.h_abs, 0.0 if solver.status == "running" else self.pace)
+                self.pace = max(float(solver.h_abs), 0.0 if solver.status == "running" else self.pace)
         self.evaluations += solver.nfev
         if self.failed:
-            self.failed = (f"the integrator {group['method']} gave up at t = {solver.t:.6g} ({self.failed.rstrip('.')}); "
-                           "the solution may blow up, or the conditions leave it unstable")
+            self.failed = (f"the integrator {group['method']} gave up at t = {solver.t:.6g} "
+                           f"({self.failed.rstrip('.')}); the solution may blow up, or conditions are missing")
             return at
         self.at = self._knot(at.number + 1, solver.y, flow.rate(end, solver.y))
         return self.at
@@ -135,7 +135,7 @@ class Lines(torch.optim.Optimizer):
         at = None if self.at is None else tuple(self.at)
         return {**super().state_dict(), "at": at, "pace": self.pace, "evaluations": self.evaluations}
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:  # type: ignore[override]
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Restores `state_dict`."""
         own = dict(state_dict)
         at = own.pop("at")
