@@ -10,10 +10,11 @@ from .mixture import MixtureAxis, mixture_axes
 from .networks import MLP, NETWORKS, ModifiedMLP, PirateNet, Siren
 from .nodal import Nodal
 from .piecewise import Piecewise
+from .pig import PIG
 from .tensor import TensorField
 
 __all__ = [
-    "MLP", "MODELS", "NETWORKS", "Axis", "Constrained", "Field", "FieldOptions", "GaussianAxis", "GaussianField",
+    "MLP", "MODELS", "NETWORKS", "PIG", "Axis", "Constrained", "Field", "FieldOptions", "GaussianAxis", "GaussianField",
     "HermiteAxis", "Lifted", "MixtureAxis", "ModifiedMLP", "Nodal", "Piecewise", "PirateNet", "Siren", "TensorField",
     "build_network", "gaussian_axes", "head_of", "mixture_axes", "parameter_count",
 ]

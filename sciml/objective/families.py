@@ -15,6 +15,8 @@ FAMILIES: dict[str, dict[str, object]] = {
     "gaussian": {"optimizer": "least-squares", "sampler": "sobol"},
     "gaussian-lattice": {"optimizer": "least-squares", "sampler": "sobol"},
     "gaussian-lines": {"optimizer": "lines", "sampler": "sobol"},
+    "pig": {"model": {"width": 16, "depth": 1}, "optimizer": "adam", "sampler": "uniform", "uniform.every": 100,
+            "adam.lr": 1e-2, "schedule": "exponential", "constraints": "soft", "points": 4096},
     "gp": {"optimizer": "least-squares", "sampler": "sobol"},
 }
 KEPT = ("constraints", "dtype", "device", "seed", "chunk")     # of a problem's defaults, for any family
