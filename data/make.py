@@ -28,6 +28,7 @@ FILES = {
         "kuramoto_sivashinsky",
         {"points": 257, "outputs": 101, "modes": 1024, "steps": 200},
     ),
+    "nonlinear_diffusion": ("nonlinear_diffusion", {"points": 41, "outputs": 17, "n": 128}),
     "plate_hole": ("plate_hole", {"young": 1.0, "poisson": 0.3, "levels": 2}),
     "bracket": ("bracket", {"young": 210.0, "poisson": 0.3, "levels": 2}),
     "step_re50": ("step_flow", {"Re": 50.0, "levels": 1}),

@@ -163,6 +163,8 @@ def test_asked_for_gaussians_a_problem_tuned_for_a_network_takes_the_recipe_of_g
     assert recipe.optimizer == "least-squares" and recipe.points is None and recipe.time is None
     kept = make_recipe(problem.defaults, {"model": "gaussian", "optimizer": "varpro", "points": 50})
     assert kept.optimizer == "varpro" and kept.points == 50
+    other = make_recipe(load_problem("helmholtz100").defaults, {"model": "gaussian"})
+    assert other.optimizer == "least-squares" and "model" not in other.options
     assert make_recipe(problem.defaults, {"model": "siren"}).points == problem.defaults["points"]
 
 

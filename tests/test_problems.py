@@ -254,6 +254,7 @@ EQUATIONS = {
     "cavity": (below_the_lid, 1e-4),
     "kdv": (everywhere, 3e-4),
     "kuramoto_sivashinsky": (everywhere, 1e-2),                       # 257 nodes in x, chaos
+    "nonlinear_diffusion": (lambda c: (abs(c["x"]) < 0.9) & (abs(c["y"]) < 0.9), 1e-3),      # layers at the walls
     "well_barrier": (everywhere, 1e-9),
     "well_finite": (everywhere, 1e-8),
 }

@@ -22,6 +22,7 @@ DATA = Path(__file__).resolve().parent.parent / "data"
 # One small run of every solver, for the contract all of them share.
 SMALL = {
     "allen_cahn": {"points": 33, "outputs": 5, "modes": 256, "steps": 50},
+    "nonlinear_diffusion": {"points": 11, "outputs": 3, "n": 30},
     "bracket": {"levels": 1},
     "burgers": {"points": 33, "outputs": 5},
     "burgers_nu": {"points": 17, "outputs": 5, "count": 3},
@@ -198,6 +199,7 @@ FILES = (
     "cavity_re100",
     "kdv",
     "kuramoto_sivashinsky",
+    "nonlinear_diffusion",
     "poisson_holes",
     "well_barrier",
     "well_finite",

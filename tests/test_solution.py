@@ -212,7 +212,7 @@ def test_a_solution_of_the_last_good_state_counts_the_steps_of_that_state(tmp_pa
 
 def plain(name: str) -> bool:
     """Whether an optimizer takes vectors and dense gradients, of any field."""
-    return name not in ("muon", "kronecker", "evidence")
+    return name not in ("muon", "kronecker", "evidence", "lines")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

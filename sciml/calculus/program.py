@@ -140,6 +140,24 @@ class Program:
             self._copies[key] = copies
         return copies
 
+    def known(self, leaves: Mapping[LeafKey, Tensor], like: Tensor) -> dict[int, Any]:
+        """What follows from some of the leaves alone, for calls in which those stand still.
+
+        Args:
+            leaves: Some of them.
+            like: As in a call.
+        """
+        constant: set[int] = set()
+        for i, step in enumerate(self._steps):
+            if step[0] == "leaf":
+                fits = step[1] in leaves
+            else:
+                fits = all(a.index in constant for a in (*step[2], *step[3].values()) if isinstance(a, _Slot))
+            if fits:
+                constant.add(i)
+        values = self._replay(leaves, like, {i: None for i in range(len(self._steps)) if i not in constant})
+        return {i: values[i] for i in constant}
+
     def __call__(self, leaves: Mapping[LeafKey, Tensor], like: Tensor) -> list[Tensor]:
         """Values of the outputs, each of the shape of `like`.
 
@@ -147,6 +165,30 @@ class Program:
             leaves: Values by key, each of shape (N,) or ().
             like: Tensor of shape (N,) that gives shape, dtype and device.
         """
+        return self.after({}, leaves, like)
+
+    def after(self, known: Mapping[int, Any], leaves: Mapping[LeafKey, Tensor], like: Tensor) -> list[Tensor]:
+        """Values as in a call, with what `known` returned for some of the leaves.
+
+        Args:
+            known: Values of steps by number.
+            leaves, like: As in a call; leaves that broadcast to the shape of `like` are fine too.
+        """
+        values = self._replay(leaves, like, known)
+        constants = self.constants(like.device, like.dtype) if self._tensors else ()
+        results = []
+        for reference in self._results:
+            value = values[reference.index] if isinstance(reference, _Slot) else \
+                constants[reference.index] if isinstance(reference, _Constant) else reference
+            if not isinstance(value, Tensor):
+                value = torch.full_like(like, float(value))
+            elif value.dtype != like.dtype:
+                value = value.to(like.dtype)
+            results.append(value.expand(like.shape) if value.ndim == 0 else value)
+        return results
+
+    def _replay(self, leaves: Mapping[LeafKey, Tensor], like: Tensor, known: Mapping[int, Any]) -> list:
+        """Values of all steps, those that are known taken as they are."""
         values: list = []
         constants = self.constants(like.device, like.dtype) if self._tensors else ()
 
@@ -155,22 +197,16 @@ class Program:
                 return values[a.index]
             return constants[a.index] if isinstance(a, _Constant) else a
 
-        for step in self._steps:
-            if step[0] == "leaf":
+        for i, step in enumerate(self._steps):
+            if i in known:
+                values.append(known[i])
+            elif step[0] == "leaf":
                 values.append(leaves[step[1]])
             else:
                 _, function, args, kwargs = step
                 options = {k: resolve(a) for k, a in kwargs.items()}
                 values.append(evaluate(function, [resolve(a) for a in args], options, like))
-        results = []
-        for reference in self._results:
-            value = resolve(reference)
-            if not isinstance(value, Tensor):
-                value = torch.full_like(like, float(value))
-            elif value.dtype != like.dtype:
-                value = value.to(like.dtype)
-            results.append(value.expand(like.shape) if value.ndim == 0 else value)
-        return results
+        return values
 
 
 def transformed() -> bool:

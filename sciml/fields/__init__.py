@@ -6,15 +6,17 @@ from .clouds import from_density, from_map, from_mesh, from_points
 from .constrained import Constrained, Lifted
 from .field import Field, head_of, parameter_count
 from .gaussian import GaussianField, gaussians_of
+from .hermite import HermiteAxis
 from .mixture import MixtureAxis, mixture_axes
 from .networks import MLP, NETWORKS, ModifiedMLP, PirateNet, Siren
 from .nodal import Nodal
 from .piecewise import Piecewise
+from .pig import PIG
 from .tensor import TensorField
 
 __all__ = [
-    "MLP", "MODELS", "NETWORKS", "Axis", "Constrained", "Field", "FieldOptions", "GaussianAxis", "GaussianField",
-    "Lifted", "MixtureAxis", "ModifiedMLP", "Nodal", "Piecewise", "PirateNet", "Siren", "TensorField",
+    "MLP", "MODELS", "NETWORKS", "PIG", "Axis", "Constrained", "Field", "FieldOptions", "GaussianAxis", "GaussianField",
+    "HermiteAxis", "Lifted", "MixtureAxis", "ModifiedMLP", "Nodal", "Piecewise", "PirateNet", "Siren", "TensorField",
     "build_network", "from_density", "from_map", "from_mesh", "from_points", "gaussian_axes", "gaussians_of",
     "head_of", "mixture_axes", "parameter_count",
 ]

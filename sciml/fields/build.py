@@ -21,12 +21,15 @@ from .mixture import KERNELS
 from .networks import MLP, NETWORKS
 from .nodal import Nodal
 from .piecewise import Piecewise
+from .pig import PIG
 from .shape import Shape
 from .tensor import TensorField
 
 MODELS: dict[str, Callable[..., Field]] = {**NETWORKS, "nodal": Nodal, "gaussian": GaussianField,
-                                           "gaussian-lattice": TensorField, "gp": TensorField}
+                                           "gaussian-lattice": TensorField, "gaussian-lines": TensorField,
+                                           "gp": TensorField, "pig": PIG}
 USUAL, FEWEST = {1: 64, 2: 28, 3: 12}, 7          # centres along a coordinate, by dimension
+PER_CHANNEL = 100                                 # centres of model=pig
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ class FieldOptions:
         gamma: With it, the scale γ of modes that the equation does not see.
         order: Of model=nodal: of the finite elements, 1 or 2.
         centres: Of model=gaussian and gaussian-lattice: Gaussians along each coordinate, ghosts included; of model=gp:
-            nodes; one number, or one for each; None: 64 in one dimension, 28 in two, 12 in three.
+            nodes; of model=gaussian-lines: those in space; one number, or one for each; None: 64 in one dimension, 28
+            in two, 12 in three. Of model=pig: in each channel; None: 100.
         overlap: c, their scale over their distance.
         ghosts: How many lie beyond either end, one number or one for each coordinate; None: round(3.3 c), fewer where
             there are few centres.
@@ -57,6 +61,9 @@ class FieldOptions:
         components: Q of its mixture.
         frequencies: The highest of its frequencies, in cycles per unit of a coordinate.
         rate: One over the length over which an oscillation keeps its phase.
+        pieces: Of model=gaussian-lines: cubic pieces along t.
+        channels: Of model=pig: K sums of `centres` Gaussians each, before a decoder of `width` and `depth`.
+        start, extent: Of model=pig: scales at the start, in coordinates that run from 0 to `extent`.
     """
 
     width: int = 20
@@ -82,6 +89,10 @@ class FieldOptions:
     components: int = 30
     frequencies: float = 20.0
     rate: float = 1.0
+    pieces: int = 64
+    channels: int = 4
+    start: float = 0.5
+    extent: float = 2.0
 
     def __post_init__(self):
         check_types(self, "model.")
@@ -89,7 +100,7 @@ class FieldOptions:
         look_up("init", self.init, dict.fromkeys(("glorot", "random-features")))
         if not self.spread > 0:
             raise ProblemError(f"model.spread={self.spread} must be positive")
-        for name in ("width", "depth", "harmonics"):
+        for name in ("width", "depth", "harmonics", "pieces", "channels"):
             if getattr(self, name) < 1:
                 raise ProblemError(f"model.{name}={getattr(self, name)} must be at least 1")
         look_up("model.scale", self.scale, dict.fromkeys(("none", "inverse-symbol")))
@@ -153,13 +164,15 @@ def build_network(name: str, bounds, outputs: int, options: FieldOptions, genera
     """A network of a named architecture with its input embedding.
 
     Args:
-        name: One of `NETWORKS`.
+        name: One of `NETWORKS`, or "pig".
         bounds: (low, high) per coordinate.
         outputs: C.
         periods: Period by column of periodic coordinates.
         breaks: Positions by column of coordinates where the field may have kinks and jumps.
         features: Known functions that enter beside the coordinates, and the coordinates that they are written in.
     """
+    if name == "pig":
+        return _pig(bounds, outputs, options, generator, dtype, bool(periods or breaks or (features and features[1])))
     architecture = look_up("model", name, NETWORKS)
     coordinates = Embedding(bounds, dict(periods or {}), options.harmonics, dtype)
     embedding: torch.nn.Module = coordinates
@@ -184,3 +197,16 @@ def build_network(name: str, bounds, outputs: int, options: FieldOptions, genera
                                "have initial weights of their own")
         random_features(network.hidden[0], options.spread, generator)
     return network if pieces == 1 else Piecewise(network, breaks or {}, outputs)
+
+
+def _pig(bounds, outputs: int, options: FieldOptions, generator: Generator, dtype: torch.dtype, more: bool) -> PIG:
+    """Physics-Informed Gaussians; `more` is anything that their inputs have no place for."""
+    if more or options.fourier:
+        raise ProblemError("model=pig takes coordinates as they are, without features, interfaces or periods; take "
+                           "constraints=soft for periodic data, or another model")
+    if options.centres is not None and not isinstance(options.centres, int):
+        raise ProblemError(f"model.centres={options.centres!r} must be one number for model=pig, the Gaussians of each "
+                           "channel")
+    shape = Shape(options.channels, outputs, options.width, options.depth, options.activation, options.adaptive,
+                  options.factorized, generator, dtype)
+    return PIG(bounds, options.centres or PER_CHANNEL, options.start, options.extent, shape)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import nn
@@ -61,7 +62,9 @@ def build_objective(problem: Problem, recipe: Recipe, network: nn.Module | None 
             lift is built in.
     """
     dtype = DTYPES[recipe.dtype]
-    own_ansatz = {"nodal": nodal_ansatz, **dict.fromkeys(TENSORS, tensor_ansatz)}
+    own_ansatz: dict[str, Callable[..., Ansatz]] = {
+        "nodal": nodal_ansatz, **dict.fromkeys(TENSORS, tensor_ansatz),
+        "gaussian-lines": partial(tensor_ansatz, initial=False)}
     make = build if network is not None else own_ansatz.get(recipe.model, build)
     ansatz = make(problem, recipe.constraints if network is None else "soft")
     blocks = [b for b in problem.blocks if b.name not in ansatz.satisfied] or list(problem.blocks)

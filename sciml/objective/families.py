@@ -9,16 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import ceil
 
-from ..fields import GaussianField, TensorField
+from ..fields import GaussianField, HermiteAxis, TensorField
 
 FAMILIES: dict[str, dict[str, object]] = {
     "gaussian": {"optimizer": "least-squares", "sampler": "sobol"},
     "gaussian-lattice": {"optimizer": "least-squares", "sampler": "sobol"},
+    "gaussian-lines": {"optimizer": "lines", "sampler": "sobol"},
+    "pig": {"model": {"width": 16, "depth": 1}, "optimizer": "adam", "sampler": "uniform", "uniform.every": 100,
+            "adam.lr": 1e-2, "schedule": "exponential", "constraints": "soft", "points": 4096},
     "gp": {"optimizer": "least-squares", "sampler": "sobol"},
 }
 KEPT = ("constraints", "dtype", "device", "seed", "chunk")     # of a problem's defaults, for any family
 ROWS = 3                                                       # points for each function of a field solved for
 POINTS = 2000                                                  # for a network
+SHOWN = 500                                                    # for reports alone
 
 
 def _name(value: object) -> str | None:
@@ -35,7 +39,7 @@ def family_defaults(defaults: Mapping[str, object], given: Mapping[str, object])
         given: The user's options.
     """
     own, asked = _name(defaults.get("model")) or "mlp", _name(given.get("model"))
-    if asked is None or FAMILIES.get(asked) == FAMILIES.get(own):
+    if asked is None or asked == own or not {asked, own} & set(FAMILIES):
         return {**FAMILIES.get(own, {}), **defaults}
     return {**FAMILIES.get(asked, {}), **{k: v for k, v in defaults.items() if k in KEPT}}
 
@@ -45,6 +49,8 @@ def default_points(field: object) -> int:
     inner = field
     while not isinstance(inner, GaussianField | TensorField) and hasattr(inner, "network"):
         inner = inner.network
+    if isinstance(inner, TensorField) and any(isinstance(axis, HermiteAxis) for axis in inner.axes):
+        return SHOWN
     if isinstance(inner, GaussianField | TensorField):
         return max(ceil(ROWS * inner.head[0].shape[1]), 16)
     return POINTS

@@ -165,8 +165,8 @@ class Recipe:
                 last: int | None = max(self.steps - used, 0)
             elif needs(plans[-1].optimizer) == "operator":
                 last = 1                                    # a direct solution
-            elif self.time is not None:
-                last = None
+            elif self.time is not None or needs(plans[-1].optimizer) == "evolution":
+                last = None                                 # an integration ends by itself
             else:
                 last = SECOND_ORDER_STEPS if is_second_order(plans[-1].optimizer) else FIRST_ORDER_STEPS
             plans[-1] = replace(plans[-1], steps=last)

@@ -2,8 +2,8 @@
 
     α_1(∂_1) u + … + α_D(∂_D) u + c u = q    ⇒    Σ_d Id ⊗ … ⊗ D_d ⊗ … ⊗ Id + c Id,      D_d = projected α_d(∂_d)
 
-`model=gaussian-lattice` and `model=gp` are made here from a problem and a recipe; `separated` reads off an objective
-what `optimizer=kronecker` solves.
+`model=gaussian-lattice`, `gaussian-lines` and `gp` are made here from a problem and a recipe; `separated` reads off an
+objective what `optimizer=kronecker` solves.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..calculus.indices import MultiIndex
 from ..errors import ProblemError
-from ..fields import Constrained, FieldOptions, TensorField, gaussian_axes, mixture_axes
+from ..fields import Constrained, FieldOptions, HermiteAxis, TensorField, gaussian_axes, mixture_axes
 from ..geometry import Box
 from ..memory import free_memory, size_text
 from ..optim.kronecker import Separable
@@ -31,7 +31,8 @@ from ..problem.hard import Ansatz, build, soft
 if TYPE_CHECKING:
     from .objective import Objective
 
-TENSORS: dict[str, Callable[..., list[Any]]] = {"gaussian-lattice": gaussian_axes, "gp": mixture_axes}
+TENSORS: dict[str, Callable[..., list[Any]]] = {"gaussian-lattice": gaussian_axes, "gaussian-lines": gaussian_axes,
+                                                "gp": mixture_axes}
 SLAB = 2**19               # points of a grid at which an equation is evaluated at a time
 SAMPLES = 64
 INSTEAD = "take optimizer=least-squares or varpro"
@@ -48,12 +49,13 @@ class TensorAnsatz(Ansatz):
     held: Mapping[str, tuple[int, int]] | None = None
 
 
-def tensor_ansatz(problem: Problem, mode: str) -> TensorAnsatz:
+def tensor_ansatz(problem: Problem, mode: str, initial: bool = True) -> TensorAnsatz:
     """What a tensor product holds by construction: data on whole faces and initial data, as lift and null space.
 
     Args:
         problem: On a box.
         mode: "hard", "auto" or "soft", as in `problem.hard.build`.
+        initial: Whether initial data are built in; the method of lines projects them.
 
     Raises:
         ProblemError: The domain is no box; with "hard", data that `build` refuses, or unknowns with data on different
@@ -61,7 +63,7 @@ def tensor_ansatz(problem: Problem, mode: str) -> TensorAnsatz:
     """
     if not isinstance(problem.region, Box):
         raise ProblemError("a tensor product needs a problem on a Box; take model=gaussian, or a network such as mlp")
-    ansatz = build(problem, mode)
+    ansatz = build(problem, mode, initial)
     held = {u: _held(problem, u, ansatz) for u in problem.unknowns}
     first, why = held[problem.unknowns[0]], ""
     if any(h != first for h in held.values()):
@@ -93,22 +95,33 @@ def _held(problem: Problem, unknown: str, ansatz: Ansatz) -> dict[str, tuple[int
 
 def tensor_field(problem: Problem, model: str, options: FieldOptions, dtype: torch.dtype, ansatz: Ansatz
                  ) -> TensorField:
-    """The field of `model=gaussian-lattice` or `model=gp`, with the functions of its coordinates.
+    """The field of `model=gaussian-lattice`, `gaussian-lines` or `gp`, with the functions of its coordinates.
 
     Raises:
-        ProblemError: Features, interfaces or unknown options that tensor products have no place for.
+        ProblemError: Features, interfaces or unknown options that tensor products have no place for; lines without t.
     """
     assert isinstance(ansatz, TensorAnsatz)
     if problem.extra or problem.setting.breaks:
         raise ProblemError(f"model={model} takes no features= and no Interface; take a network such as mlp")
     names, held = problem.coordinates, ansatz.held or {}
-    periodic = [c in ansatz.periods for c in names]
-    axes = TENSORS[model](problem.region.bounds, options, [held.get(c, (0, 0)) for c in names], periodic, dtype)
+    lines = model == "gaussian-lines"
+    if lines and ("t" not in names or len(names) < 2):
+        raise ProblemError("model=gaussian-lines is for problems in space and time t; take model=gaussian-lattice")
+    bounds = dict(zip(names, problem.region.bounds, strict=True))
+    own = [c for c in names if not (lines and c == "t")]
+    axes = TENSORS[model]([bounds[c] for c in own], options, [held.get(c, (0, 0)) for c in own],
+                          [c in ansatz.periods for c in own], dtype)
+    if lines:
+        axes.insert(names.index("t"), HermiteAxis(*bounds["t"], options.pieces, held.get("t", (0, 0)), dtype))
     return TensorField(axes, len(problem.unknowns), dtype)
 
 
-def tensor_of(objective: Objective) -> TensorField:
+def tensor_of(objective: Objective, name: str = "kronecker") -> TensorField:
     """The tensor product in an objective's field, without its lift.
+
+    Args:
+        objective: Whose field.
+        name: The optimizer that asks for it.
 
     Raises:
         ProblemError: There is none, or it is not in float64.
@@ -117,10 +130,11 @@ def tensor_of(objective: Objective) -> TensorField:
     if isinstance(field, Constrained):
         field = field.network
     if not isinstance(field, TensorField):
-        raise ProblemError("optimizer=kronecker solves for tensor products, and this field is none; take "
-                           "model=gaussian-lattice or model=gp, or another optimizer")
+        models = "model=gaussian-lines" if name == "lines" else "model=gaussian-lattice or model=gp"
+        raise ProblemError(f"optimizer={name} solves for tensor products, and this field is none; take {models}, or "
+                           "another optimizer")
     if objective.dtype != torch.float64:
-        raise ProblemError("optimizer=kronecker needs dtype=float64: its small numbers are differences of large ones")
+        raise ProblemError(f"optimizer={name} needs dtype=float64: its small numbers are differences of large ones")
     return field
 
 

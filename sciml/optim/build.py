@@ -18,6 +18,7 @@ from .gauss_newton_cg import GaussNewtonCG
 from .kronecker import Kronecker
 from .lbfgs import LBFGS
 from .least_squares import LeastSquares
+from .lines import Lines
 from .m_config import MConFIG
 from .multiadam import MultiAdam
 from .natural import ENGD, ENGDW, SPRING
@@ -29,7 +30,7 @@ OWN: dict[str, type[torch.optim.Optimizer]] = {
     "gauss-newton": GaussNewton, "gauss-newton-cg": GaussNewtonCG, "least-squares": LeastSquares,
     "varpro": VarPro, "engd": ENGD, "engd-w": ENGDW, "spring": SPRING, "lbfgs": LBFGS, "bfgs": BFGS, "ssbfgs": SSBFGS,
     "ssbroyden": SSBroyden, "nncg": NystromNewtonCG, "soap": SOAP, "multiadam": MultiAdam, "m-config": MConFIG,
-    "kronecker": Kronecker, "evidence": Evidence}
+    "kronecker": Kronecker, "evidence": Evidence, "lines": Lines}
 ALIASES = {"levenberg-marquardt": "gauss-newton", "lm": "gauss-newton", "gn": "gauss-newton", "l-bfgs": "lbfgs",
            "multi-adam": "multiadam", "mconfig": "m-config"}
 _UNFIT = {"Optimizer", "LBFGS", "SparseAdam"}
@@ -58,6 +59,7 @@ def needs(name: str) -> str:
     | "head" | the same with J for chosen parameters; two groups, the second the head | variable projection |
     | "operator" | a function that gives the equation by coordinates (`Separable`) | Kronecker; one step solves |
     | "evidence" | a function that gives −log p with its graph, for kernels only | Evidence |
+    | "evolution" | an initial value problem (`Flow`); a step goes from knot to knot, until `done` | Lines |
     """
     key = optimizer_name(name)
     return getattr(OPTIMIZERS[key], "needs", "gradient") if key in OPTIMIZERS else "gradient"
@@ -65,7 +67,7 @@ def needs(name: str) -> str:
 
 def is_second_order(name: str) -> bool:
     """Whether a method needs points and weights that stand still within a step and between steps."""
-    return needs(name) in ("closure", "hessian", "residual", "factored", "head", "operator", "evidence")
+    return needs(name) in ("closure", "hessian", "residual", "factored", "head", "operator", "evidence", "evolution")
 
 
 def optimizer_name(name: str) -> str:

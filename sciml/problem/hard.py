@@ -63,12 +63,14 @@ def soft(problem: Problem) -> Ansatz:
     return Ansatz(dict(problem.known), dict.fromkeys(problem.unknowns, 1.0), {}, frozenset())
 
 
-def build(problem: Problem, mode: str = "auto") -> Ansatz:
+def build(problem: Problem, mode: str = "auto", initial: bool = True) -> Ansatz:
     """The ansatz of a problem.
 
     Args:
+        problem: Whose data.
         mode: "hard": everything that can be built in must be, or a sentence says why not; "auto": what cannot stays
             in the loss; "soft": nothing is built in.
+        initial: Whether initial data are built in too.
 
     Raises:
         ProblemError: `mode` is "hard" and some data contradict each other, or mode is unknown.
@@ -77,7 +79,7 @@ def build(problem: Problem, mode: str = "auto") -> Ansatz:
         return soft(problem)
     if mode not in ("hard", "auto"):
         raise ProblemError(f"constraints={mode!r} is not one of hard, soft, auto")
-    statements = [h for b in problem.blocks for h in b.hard]
+    statements = [h for b in problem.blocks for h in b.hard if initial or h.kind != "initial"]
     periods, refused = _periods(problem, statements, mode)
     lifts: dict[str, Quantity | float] = {}
     bubbles: dict[str, Quantity | float] = {}

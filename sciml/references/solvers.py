@@ -23,6 +23,7 @@ from .elements import (
 from .elliptic import poisson_boltzmann
 from .evolution import allen_cahn, gray_scott, kdv, kuramoto_sivashinsky
 from .multipoles import poisson_holes
+from .porous import nonlinear_diffusion
 from .reference import Grid, load_with_origin, relative_l2
 from .wells import well_barrier, well_finite, well_infinite
 
@@ -39,6 +40,7 @@ SOLVERS: dict[str, Callable[..., Grid]] = {
     "kdv": kdv,
     "kuramoto_sivashinsky": kuramoto_sivashinsky,
     "lshape": lshape,
+    "nonlinear_diffusion": nonlinear_diffusion,
     "plate_hole": plate_hole,
     "poisson_boltzmann": poisson_boltzmann,
     "poisson_holes": poisson_holes,

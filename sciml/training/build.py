@@ -10,7 +10,7 @@ from ..objective import Objective, Recipe
 from ..objective.recipe import optimizer_options
 from ..optim import needs
 from .drivers import Driver, FirstOrder, LeastSquares, MultiLoss, NewtonCG, Projected, QuasiNewton
-from .tensors import Direct, Spectra
+from .tensors import Direct, Evolution, Spectra
 
 
 def build_driver(objective: Objective, name: str, recipe: Recipe, balance: Balance, generator: Generator) -> Driver:
@@ -29,6 +29,8 @@ def build_driver(objective: Objective, name: str, recipe: Recipe, balance: Balan
     kind = needs(name)
     if kind == "evidence":
         return Spectra(objective, name, options)
+    if kind == "evolution":
+        return Evolution(objective, name, options)
     if kind == "operator":
         return Direct(objective, name, options)
     if objective.energies and kind in ("residual", "factored", "head"):

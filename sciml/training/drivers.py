@@ -10,6 +10,7 @@
 | `Projected` | the same for a body and a linear head (variable projection) | fixed |
 | `Direct` in `tensors.py` | an equation by coordinates (Kronecker) | a grid of its own |
 | `Spectra` in `tensors.py` | the likelihood of a kernel (evidence) | lines of its own |
+| `Evolution` in `tensors.py` | an initial value problem (the method of lines) | a grid of its own |
 
 `build_driver` in `build.py` makes the one that an optimizer needs.
 """

@@ -1,4 +1,4 @@
-"""Drivers for tensor products: the direct solution of an equation, and the learning of kernels before it."""
+"""Drivers for tensor products: the direct solution of an equation, kernels learnt before it, the method of lines."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from ..errors import ProblemError
 from ..fields import MixtureAxis
 from ..objective import Objective
+from ..objective.lines import Lines
 from ..objective.tensor import residual_on, separated, tensor_of
 from ..optim.evidence import negative_log_evidence
 from .drivers import Driver
@@ -96,3 +97,48 @@ class Spectra(Driver):
 
     def extras(self):
         return {"negative_log_evidence": self._latest}
+
+
+class Evolution(Driver):
+    """The method of lines: a step integrates from one knot of the field's time axis to the next.
+
+    The field is what has been integrated, and its lift alone at later times. What a step returns is the mean square of
+    what the equation leaves in space at the knot; the recipe's points are for the loss of the reports.
+    """
+
+    optimizer: Any
+
+    def __init__(self, objective, name, options):
+        self.flow = Lines(objective)
+        self.flow.start()                                    # what it refuses must show before the run
+        self._checked = False
+        self._defect = float("nan")
+        super().__init__(objective, name, options)
+
+    def step(self, progress):
+        flow, optimizer = self.flow, self.optimizer
+        if not self._checked:
+            flow.check_spectrum()
+            self._checked = True
+        if optimizer.at is None:
+            flow.write(*optimizer.begin(flow))
+        at = optimizer.step(flow)
+        flow.write(*at)
+        defect = flow.defect(float(flow.knots[at.number]), at.a.numpy())
+        self._defect = float(defect)
+        return defect
+
+    def done(self):
+        at = self.optimizer.at
+        return at is not None and at.number == len(self.flow.knots) - 1
+
+    def trouble(self):
+        return self.optimizer.failed
+
+    def extras(self):
+        at = self.optimizer.at
+        if at is None:
+            return {}
+        found = {"t": float(self.flow.knots[at.number]), "evaluations": float(self.optimizer.evaluations),
+                 "space_residual": self._defect**0.5}
+        return found if self.flow.growth is None else {**found, "growth": self.flow.growth}
