@@ -53,7 +53,7 @@ class Knot(NamedTuple):
 
 
 class Lines(torch.optim.Optimizer):
-    """Integration in time of the coefficients of functions in space, knot by knot.
+    """The method of lines: the coefficients of functions in space are integrated in time, knot by knot.
 
     Args:
         params: The coefficients of the field, which the caller fills with what `step` returns.
