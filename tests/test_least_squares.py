@@ -192,6 +192,16 @@ def test_least_squares_on_balls_in_three_dimensions():
     assert error(problem, constraints="soft", points=1500, set={"model.centres": 9, "model.overlap": 2.0}) < 1e-3
 
 
+def test_rows_of_conditions_are_brought_to_like_size(caplog):
+    options = dict(constraints="soft", set={"model.centres": 20})
+    assert error(load_problem("poisson_holes"), **options) < 0.5 * error(
+        load_problem("poisson_holes"), balance="fixed", **options)
+    sciml.solve(membrane(), model="gaussian", set={"model.centres": 16})            # one condition: nothing to weigh
+    assert "changes nothing" not in caplog.text and "balance" not in caplog.text
+    split = make_recipe(load_problem("heat").defaults, {"model": "gaussian", "refine": "splat"})
+    assert split.balance == "fixed"
+
+
 def test_too_few_points_for_the_amplitudes_are_warned_of_before_and_after(caplog):
     sciml.solve(membrane(), model="gaussian", points=330, set={"model.centres": 20}, constraints="soft",
                 boundary_points=90)

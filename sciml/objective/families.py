@@ -12,7 +12,7 @@ from math import ceil
 from ..fields import GaussianField, HermiteAxis, TensorField
 
 FAMILIES: dict[str, dict[str, object]] = {
-    "gaussian": {"optimizer": "least-squares", "sampler": "sobol"},
+    "gaussian": {"optimizer": "least-squares", "sampler": "sobol", "balance": "ntk"},      # rows of like size
     "gaussian-lattice": {"optimizer": "least-squares", "sampler": "sobol"},
     "gaussian-lines": {"optimizer": "lines", "sampler": "sobol"},
     "pig": {"model": {"width": 16, "depth": 1}, "optimizer": "adam", "sampler": "uniform", "uniform.every": 100,
@@ -38,10 +38,22 @@ def family_defaults(defaults: Mapping[str, object], given: Mapping[str, object])
         defaults: The problem's.
         given: The user's options.
     """
+    found = _merged(defaults, given)
+    if {"refine", "precondition"} & {*given, *found}:                # they weigh rows themselves
+        found = {k: v for k, v in found.items() if k != "balance" or "balance" in defaults}
+    return found
+
+
+def _merged(defaults: Mapping[str, object], given: Mapping[str, object]) -> dict[str, object]:
     own, asked = _name(defaults.get("model")) or "mlp", _name(given.get("model"))
     if asked is None or asked == own or not {asked, own} & set(FAMILIES):
         return {**FAMILIES.get(own, {}), **defaults}
     return {**FAMILIES.get(asked, {}), **{k: v for k, v in defaults.items() if k in KEPT}}
+
+
+def default_balance(model: str, balance: str, conditions: int) -> str:
+    """The balance of a recipe; a family's own is left out where there is nothing to weigh."""
+    return "fixed" if conditions == 1 and FAMILIES.get(model, {}).get("balance") == balance else balance
 
 
 def default_points(field: object) -> int:

@@ -25,7 +25,7 @@ from ..objective import Recipe, build_objective, place_points, point_count
 from ..objective.auto import resolve_optimizer
 from ..objective.diagnose import culprit
 from ..objective.diagnostics import diagnose
-from ..objective.families import default_points
+from ..objective.families import default_balance, default_points
 from ..objective.recipe import StagePlan, sampler_options
 from ..optim import is_second_order
 from ..points import Points
@@ -35,7 +35,7 @@ from ..refine import build_refiner
 from ..sampling import SAMPLERS, Sampler, Scene
 from ..solution.truth import Truth, resolve
 from .build import build_driver
-from .doubts import few_rows
+from .doubts import SOLVED, few_rows
 from .drivers import Driver
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,8 @@ class Training:
         self.truth = resolve(problem) if truth is None else truth
         self.objective, self.ansatz = build_objective(problem, recipe, network)
         points = default_points(self.objective.field) if recipe.points is None else recipe.points
-        recipe = self.recipe = replace(recipe, points=points)
+        balance = default_balance(recipe.model, recipe.balance, len(self.objective.blocks))
+        recipe = self.recipe = replace(recipe, points=points, balance=balance)
         self.generator = torch.Generator(device=recipe.device).manual_seed(recipe.seed + 1)
         self.preconditioner = build_preconditioner(recipe.precondition, recipe.options)
         placed = self.preconditioner.start(self.objective, self.ansatz, points)
@@ -126,6 +127,8 @@ class Training:
 
     def _check_redraws(self) -> None:
         """Warns about weights that nothing will ever move from those of the untrained field."""
+        if any(isinstance(m, SOLVED) for m in self.objective.modules()):
+            return                                               # linear in its parameters: its weights do not move
         still = [name for name, part in self.balance.parts.items() if part.second_order == "redraw"]
         if still and all(is_second_order(plan.optimizer) for plan in self.stages) and \
                 not (self.sampler.every and self.scene.blocks):
