@@ -69,7 +69,7 @@ def load_problem(name: str | os.PathLike, overrides: Mapping[str, object] | None
     missing = [k for k in overrides if k not in used and k not in problem.parameters]
     if missing:
         valid = [*problem.parameters, *_constants(ast.parse(text))]
-        raise ProblemError(f"{unknown_name('constant of the problem', missing[0], valid)} An option of the run is given "
+        raise ProblemError(f"{unknown_name('constant of the problem', missing[0], valid)} An option of a run is given "
                            "by itself, as in --optimizer adam")
     given = {k: v for k, v in overrides.items() if k in problem.parameters}
     if given:
