@@ -200,6 +200,8 @@ def test_rows_of_conditions_are_brought_to_like_size(caplog):
     assert "changes nothing" not in caplog.text and "balance" not in caplog.text
     split = make_recipe(load_problem("heat").defaults, {"model": "gaussian", "refine": "splat"})
     assert split.balance == "fixed"
+    inverse = sciml.solve("inverse_diffusivity", model="gaussian", steps=1)
+    assert inverse.config["balance"] == "fixed"
 
 
 def test_too_few_points_for_the_amplitudes_are_warned_of_before_and_after(caplog):

@@ -90,7 +90,8 @@ class Training:
         self.truth = resolve(problem) if truth is None else truth
         self.objective, self.ansatz = build_objective(problem, recipe, network)
         points = default_points(self.objective.field) if recipe.points is None else recipe.points
-        balance = default_balance(recipe.model, recipe.balance, len(self.objective.blocks))
+        balance = default_balance(recipe.model, recipe.balance, len(self.objective.blocks),
+                                  bool(problem.trainable))
         recipe = self.recipe = replace(recipe, points=points, balance=balance)
         self.generator = torch.Generator(device=recipe.device).manual_seed(recipe.seed + 1)
         self.preconditioner = build_preconditioner(recipe.precondition, recipe.options)
