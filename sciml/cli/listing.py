@@ -15,7 +15,7 @@ from rich.text import Text
 from ..balance import BALANCERS
 from ..calculus import ACTIVATIONS
 from ..errors import look_up
-from ..fields import MODELS
+from ..fields import MODELS, SUMMARIES
 from ..optim import EXTRA, OPTIMIZERS
 from ..precondition import PRECONDITIONERS
 from ..problem import search_path
@@ -61,7 +61,7 @@ def _defines_problem(tree: ast.Module) -> bool:
 
 KINDS = {
     "problems": problems,
-    "models": lambda: {n: first_line(c) for n, c in MODELS.items()},
+    "models": lambda: {n: SUMMARIES.get(n) or first_line(c) for n, c in MODELS.items()},
     "optimizers": lambda: {**{n: first_line(c) for n, c in OPTIMIZERS.items()},
                            **dict.fromkeys(EXTRA, "of pytorch_optimizer: pip install 'sciml[optimizers]'")},
     "samplers": lambda: {n: first_line(c) for n, c in SAMPLERS.items()},

@@ -28,6 +28,10 @@ from .tensor import TensorField
 MODELS: dict[str, Callable[..., Field]] = {**NETWORKS, "nodal": Nodal, "gaussian": GaussianField,
                                            "gaussian-lattice": TensorField, "gaussian-lines": TensorField,
                                            "gp": TensorField, "pig": PIG}
+SUMMARIES = {                                   # of models that share a class
+    "gaussian-lattice": "Tensor products of Gaussians on a lattice of a box; solved for directly (kronecker).",
+    "gaussian-lines": "Gaussians on a lattice in space, cubic pieces in time: the method of lines (lines).",
+    "gp": "Tensor products of the functions of a Gaussian process with a spectral-mixture kernel (GP-HM)."}
 USUAL, FEWEST = {1: 64, 2: 28, 3: 12}, 7          # centres along a coordinate, by dimension
 PER_CHANNEL = 100                                 # centres of model=pig
 
