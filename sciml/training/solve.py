@@ -19,7 +19,7 @@ from .keeping import Keeper
 from .training import Report, Training
 
 log = logging.getLogger(__name__)                   # a status; the command line shows it at the end
-notes = logging.getLogger("sciml.notes")            # what a user should know from the start
+notes = logging.getLogger("sciml.notes")            # what a user should know
 
 
 def solve(problem: Problem | str | os.PathLike, *, out: str | os.PathLike | None = None, resume: bool = False,
@@ -131,7 +131,7 @@ def _exhaust(training: Training, keeper: Keeper, on_report: Callable[[Report], N
             keeper.checkpoint(training)
         keeper.checkpoint(training, always=True)
         if doubt := gaps(training, keeper.history[0]["losses"]):
-            log.warning("%s", doubt)
+            notes.warning("%s", doubt)
         return training.stopped or "ok"
     except (TrainingError, torch.OutOfMemoryError) as error:
         status = str(error).splitlines()[0]
