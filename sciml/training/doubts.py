@@ -26,7 +26,7 @@ def few_rows(objective: Objective, optimizers: Sequence[str]) -> str:
     """A sentence where many fields satisfy the rows, of which training finds any; or nothing.
 
     Args:
-        optimizers: Names; those that solve the equation without its points (kronecker) have no rows.
+        optimizers: Names; those that solve the equation without its points (kronecker, lines) have no rows.
     """
     if isinstance(objective.field, Nodal):
         return ""
@@ -36,7 +36,7 @@ def few_rows(objective: Objective, optimizers: Sequence[str]) -> str:
         return (" and ".join(f"{name!r} has {R} test functions" for name, R in tests.items()) +
                 f", and the field has {P} parameters: many fields satisfy them, and between the nodes they differ. "
                 "Refine the mesh, take order=2, or a smaller model")
-    pointless = ("operator", "evidence")
+    pointless = ("operator", "evidence", "evolution")
     if any(isinstance(m, SOLVED) for m in objective.modules()) and not all(needs(o) in pointless for o in optimizers):
         rows = sum(objective.most_rows(b) * len(b.components) for b in objective.blocks)
         if rows < ENOUGH * P:
@@ -47,20 +47,18 @@ def few_rows(objective: Objective, optimizers: Sequence[str]) -> str:
 
 @torch.no_grad()
 def held_out(training: Training) -> dict[str, float]:
-    """Mean square residual by condition at fresh points, over that at the points of the training.
+    """Mean square residual by condition at fresh points.
 
     Conditions whose points are given, integrals and weak forms have no others and are left out.
     """
     objective, found = training.objective, {}
-    losses = {name: float(v) for name, v in objective.losses().items()}
     generator = torch.Generator(device=objective.device).manual_seed(training.recipe.seed + 2)
     for block in training.scene.blocks:
         if block.whole or isinstance(block.region, Points):
             continue
         n = min(len(objective.points[block.name]), FRESH)
         points = block.region.sample(n, generator=generator, dtype=objective.dtype, device=objective.device)
-        fresh = float(objective.magnitude(block)(points).square().mean())
-        found[block.name] = fresh / losses[block.name] if losses[block.name] else 0.0
+        found[block.name] = float(objective.magnitude(block)(points).square().mean())
     return found
 
 
@@ -72,8 +70,8 @@ def gaps(training: Training, before: Mapping[str, float]) -> str:
         before: Mean square residual of the untrained field by condition.
     """
     losses = {name: float(v) for name, v in training.objective.losses().items()}
-    bad = {name: ratio for name, ratio in held_out(training).items()
-           if ratio > GAP and ratio * losses[name] > SMALL * before.get(name, 0.0)}
+    bad = {name: fresh / losses[name] for name, fresh in held_out(training).items()
+           if losses[name] and fresh > GAP * losses[name] and fresh > SMALL * before.get(name, 0.0)}
     if not bad:
         return ""
     name, ratio = max(bad.items(), key=lambda item: item[1])
