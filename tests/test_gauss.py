@@ -265,9 +265,10 @@ def test_the_damping_follows_the_gain_ratio():
     optimizer = GaussNewtonCG([parameter(2)], damping=1.0)
     J, r, v = torch.eye(2, dtype=torch.float64), torch.ones(2, dtype=torch.float64), -torch.ones(2, dtype=torch.float64)
     F = FactoredJacobian.of_matrix(J)                                  # predicted decrease: 2
-    assert optimizer.lowered(1.0, r, F, v, 1.9) == pytest.approx(1 / 3)
-    assert optimizer.lowered(1.0, r, F, v, 1.0) == 1.0
-    assert optimizer.lowered(1.0, r, F, v, 0.1) == 2.0
+    after = lambda decrease: r * (1 - decrease / 2) ** 0.5
+    assert optimizer.lowered(1.0, r, F, v, after(1.9)) == pytest.approx(1 / 3)
+    assert optimizer.lowered(1.0, r, F, v, after(1.0)) == 1.0
+    assert optimizer.lowered(1.0, r, F, v, after(0.1)) == 2.0
 
 
 def test_matrix_free_gauss_newton_reaches_the_minimum_of_rosenbrock_monotonically():

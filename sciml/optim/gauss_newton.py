@@ -96,8 +96,8 @@ class GaussNewton(torch.optim.Optimizer):
         """The damped normal equations of a Jacobian."""
         return _NormalEquations(J)
 
-    def lowered(self, damping: float, r: Tensor, J: Any, velocity: Tensor, decrease: float) -> float:
-        """μ after a step that lowered the loss by `decrease`."""
+    def lowered(self, damping: float, r: Tensor, J: Any, velocity: Tensor, moved: Tensor) -> float:
+        """μ after a step that lowered the loss, from r to the residual `moved`."""
         return max(damping / self.param_groups[0]["lower"], self.param_groups[0]["smallest"])
 
     def raised(self, damping: float) -> float:
@@ -135,10 +135,11 @@ class GaussNewton(torch.optim.Optimizer):
                     velocity = -normal.solve(r)
                     step = velocity + self._acceleration(start, r, J, normal, velocity, residual)
                     self._move(start, step)
-                    after = float(residual().square().sum())
+                    moved = residual()
+                    after = float(moved.square().sum())
                     if after < before:
                         accepted = True
-                        group["damping"] = self.lowered(group["damping"], r, J, velocity, before - after)
+                        group["damping"] = self.lowered(group["damping"], r, J, velocity, moved)
                         break
                 group["damping"] = self.raised(group["damping"])
         finally:

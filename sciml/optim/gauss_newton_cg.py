@@ -71,11 +71,11 @@ class GaussNewtonCG(GaussNewton):
         group = self.param_groups[0]
         return ConjugateGradients(J, group["preconditioner"], group["tolerance"], group["iterations"])
 
-    def lowered(self, damping, r, J, velocity, decrease):
+    def lowered(self, damping, r, J, velocity, moved):
         """μ by the gain ratio."""
         group = self.param_groups[0]
         predicted = float(r @ r - (r + J @ velocity).square().sum())
-        gain = decrease / predicted if predicted > 0 else inf
+        gain = float(r @ r - moved @ moved) / predicted if predicted > 0 else inf
         if gain > 0.75:
             return max(damping / group["lower"], group["smallest"])
         return damping if gain >= 0.25 else min(damping * group["raise_"], group["largest"])

@@ -10,7 +10,6 @@ the steps are Newton's (quasi-linearisation), and damping is what a step needs t
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -54,45 +53,22 @@ class LeastSquares(GaussNewton):
         super().__init__(params, max(damping, ridge), lower, raise_, OFF, largest, tries, acceleration=0.0)
         for group in self.param_groups:
             group["ridge"] = float(ridge)
-        self.converged = False
-        self._moved: list[Tensor] = []
+        self._settled = False
 
     def equations(self, J: Any):
         return _Triangle(J)
 
-    @torch.no_grad()
-    def step(self, linearize: Callable[[], tuple[Tensor, Tensor]],  # type: ignore[override]  # residuals, no loss
-             residual: Callable[[], Tensor]) -> float:
-        """One accepted step, or none.
+    @property
+    def converged(self) -> bool:
+        """Whether another step would change nothing worth its factorisation."""
+        return self._settled or self.refused > 0
 
-        Args:
-            linearize: Gives r of shape (R,) and J of shape (R, P) at the current parameters.
-            residual: Gives r at the current parameters.
-
-        Returns:
-            The loss |r|² after the step.
-
-        Raises:
-            NonFiniteError: r or J is not finite. Whatever is raised, the parameters are those from before the step.
-        """
-        moved: list[Tensor] = []
-
-        def watched() -> Tensor:
-            moved[:] = [residual()]
-            return moved[0]
-
-        self._moved = moved
-        self.converged = False
-        after = super().step(linearize, watched)
-        self.converged = self.converged or self.refused > 0
-        return after
-
-    def lowered(self, damping, r, J, velocity, decrease):
-        (moved,) = self._moved
-        affine = float((moved - (r + J @ velocity)).norm()) <= AFFINE * float(r.norm())
+    def lowered(self, damping, r, J, velocity, moved):
+        before = float(r @ r)
+        affine = float((moved - (r + J @ velocity)).norm()) <= AFFINE * before**0.5
         share = CREEP if self.param_groups[0]["ridge"] else NEGLIGIBLE
-        self.converged = damping <= SLIGHT and (affine or decrease <= share * float(r @ r))
-        found = super().lowered(damping, r, J, velocity, decrease)
+        self._settled = damping <= SLIGHT and (affine or before - float(moved @ moved) <= share * before)
+        found = super().lowered(damping, r, J, velocity, moved)
         return found if found >= SLIGHT else max(OFF, self.param_groups[0]["ridge"])
 
     def raised(self, damping):
@@ -100,12 +76,12 @@ class LeastSquares(GaussNewton):
 
     def state_dict(self):
         """Groups with the damping, the refusals in a row, and whether the solution is found."""
-        return {**super().state_dict(), "converged": self.converged}
+        return {**super().state_dict(), "settled": self._settled}
 
     def load_state_dict(self, state_dict):
         """Restores `state_dict`."""
-        self.converged = bool(state_dict["converged"])
-        super().load_state_dict({k: v for k, v in state_dict.items() if k != "converged"})
+        self._settled = bool(state_dict["settled"])
+        super().load_state_dict({k: v for k, v in state_dict.items() if k != "settled"})
 
 
 class _Triangle:
