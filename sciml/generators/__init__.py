@@ -1,0 +1,1 @@
+"""Batched classical solvers in torch: the data and the references of families of problems."""

@@ -1,0 +1,1 @@
+"""Random input functions: what a family of problems varies over."""

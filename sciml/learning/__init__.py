@@ -1,0 +1,1 @@
+"""Learning solution operators: recipe, residuals, training and solution of families of problems."""
