@@ -75,6 +75,11 @@ class Program:
         """Names of the leaves of a kind, e.g. "parameter"."""
         return tuple(name for k, name, _ in self.leaves if k == kind)
 
+    @property
+    def functions(self) -> tuple:
+        """What it calls, in order."""
+        return tuple(step[1] for step in self._steps if step[0] == "call")
+
     def _place(self, value):
         """Slot of a quantity, or the constant itself; an explicit stack, since graphs can be deep."""
         if not isinstance(value, Quantity):

@@ -36,10 +36,13 @@ class Frame:
     Args:
         coordinates: All of them, in the order of a field's inputs.
         space: Those that `grad`, `div` and `laplacian` run over.
+        expand: Whether derivatives of composites are expanded by the rules of calculus; if not, d(k u_x, x) stays
+            what it is, for grids that difference fluxes (`grids.py`).
     """
 
     coordinates: tuple[str, ...]
     space: tuple[str, ...]
+    expand: bool = True
     leaves: dict = field(default_factory=dict, compare=False, repr=False)
 
     def leaf(self, kind: str, name: str, alpha: tuple[int, ...] | None = None) -> Leaf:
@@ -179,6 +182,33 @@ class Leaf(Quantity):
         return self.name + derivative_suffix(self.alpha, self.frame.coordinates)
 
 
+class Tabulated:
+    """A function f(c₁, …, c_D) of columns that comes with its derivatives, such as a drawn input function."""
+
+    def __call__(self, *columns: Tensor) -> Tensor:
+        """Values, of the columns' shape."""
+        raise NotImplementedError
+
+    def slope(self, i: int) -> Tabulated:
+        """∂f/∂cᵢ."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Slope:
+    """∂/∂coordinate of what it is applied to, left for a grid to take.
+
+    Args:
+        coordinate: Its name.
+    """
+
+    coordinate: str
+
+    def __call__(self, value: Tensor) -> Tensor:
+        """Refused: a value at a point has no derivative."""
+        raise ProblemError(f"a derivative in {self.coordinate!r} was left to a grid, and these are points")
+
+
 def derivative_suffix(alpha: tuple[int, ...], coordinates: tuple[str, ...]) -> str:
     """".xxt" for one-letter coordinates, else ".d(theta)²"-like text."""
     if not any(alpha):
@@ -200,12 +230,25 @@ class Apply(Quantity):
             raise ProblemError(self.function.refusal())
         if self.function in _CONSTANT:
             return 0.0
+        if isinstance(self.function, Tabulated):
+            return self._chain(coordinate)
+        if not self.frame.expand:
+            return Apply(self.frame, Slope(coordinate), (self,), {})
         from .rules import RULES  # they are written in quantities themselves; needed while a problem is built
 
         rule = RULES.get(self.function)
         if rule is not None and not self.kwargs:
             return rule(self, lambda q: _slope(q, coordinate), *self.args)
         return self._forward_mode(coordinate)
+
+    def _chain(self, coordinate):
+        """Σ ∂f/∂aᵢ ∂aᵢ/∂coordinate of a function that knows its derivatives."""
+        total: Any = 0.0
+        for i, argument in enumerate(self.args):
+            inner = _slope(argument, coordinate)
+            if not is_number(inner, 0):
+                total = total + apply(self.function.slope(i), self.args) * inner
+        return total
 
     def _forward_mode(self, coordinate):
         names = tuple(k for k, a in self.kwargs.items() if isinstance(a, Quantity))

@@ -21,6 +21,7 @@ from ..geometry import Box, Domain
 from ..points import Points
 from .conditions import Block, Condition, Dirichlet, Interface
 from .contradictions import check_prescribed
+from .family import InputFunctions, draw_inputs, drawn_in
 from .lift import check_extra, check_known, extra_inputs, known_part
 from .names import check_names
 from .setting import Range, Setting, Unknown, check_shape, number
@@ -62,6 +63,9 @@ class Problem:
         features: Functions of the coordinates that networks take as further inputs: what bends or grows where the
             solution does, such as the distance to an interface or r^(2/3) at a re-entrant corner. Their values
             should be about 1; their derivatives are exact. Other models than networks do without.
+        inputs: Random input functions by name (`sciml.inputs`): the problem is then a family, whose solution operator
+            can be learnt (`model="fno"`); for other models it is one member of it.
+        member: Which one: the seed its input functions are drawn with.
 
     Attributes:
         known: The lift as expressions of the coordinates, by unknown.
@@ -80,6 +84,8 @@ class Problem:
     title: str = ""
     lift: Mapping[str, object] | Callable = field(default_factory=dict)
     features: Sequence[Callable] = ()
+    inputs: Mapping[str, InputFunctions] = field(default_factory=dict)
+    member: int = 0
 
     def __post_init__(self):
         set_ = lambda name, value: object.__setattr__(self, name, value)
@@ -87,6 +93,7 @@ class Problem:
         set_("conditions", tuple(self.conditions))
         set_("parameters", dict(self.parameters))
         set_("defaults", dict(self.defaults))
+        set_("inputs", dict(self.inputs))
         set_("lift", dict(self.lift) if isinstance(self.lift, Mapping) else self.lift)
         if not isinstance(self.domain, Domain):
             raise ProblemError(f"domain must be a Domain such as Box(x=(0, 1)), got {self.domain!r}")
@@ -132,6 +139,12 @@ class Problem:
         """Parameters the solution is a function of."""
         return {n: p for n, p in self.parameters.items() if isinstance(p, Range)}
 
+    @property
+    def rough(self) -> tuple[str, ...]:
+        """Inputs that jump and of which an equation, taken point by point, asks a derivative."""
+        found = drawn_in(b.program for b in self.blocks)
+        return tuple(n for n, functions in found.items() if any(f.rough for f in functions))
+
     def _setting(self) -> Setting:
         constants, trainable, ranges = {}, {}, {}
         for name, value in self.parameters.items():
@@ -143,13 +156,13 @@ class Problem:
                 constants[name] = number(value, f"parameter {name!r}")
             else:
                 raise ProblemError(f"parameter {name!r} must be a number, Unknown(…) or Range(…), got {value!r}")
-        check_names(self.domain.names, _names(self.unknowns), tuple(self.parameters))
+        check_names(self.domain.names, _names(self.unknowns), (*self.parameters, *self.inputs))
         domain = self.domain
         if ranges:
             domain = (domain * Box(**{n: (r.low, r.high) for n, r in ranges.items()})).with_space(self.domain.space)
         frame = Frame(tuple(domain.names), tuple(self.domain.space))
         return Setting(frame, domain, _names(self.unknowns), constants, trainable, self._breaks(),
-                       tuple(ranges), self._fixed())
+                       tuple(ranges), self._fixed(), inputs=draw_inputs(self.inputs, self.domain, self.member))
 
     def _fixed(self) -> dict[str, tuple]:
         found: dict[str, tuple] = {}
@@ -202,6 +215,11 @@ class Problem:
             if n not in used:
                 raise ProblemError(f"no condition contains the unknown parameter {n!r}; nothing determines it")
 
+        used = set(drawn_in(b.program for b in self.blocks))
+        for n in self.inputs:
+            if n not in used:
+                raise ProblemError(f"no condition contains the input {n!r}, so the solution does not depend on it; ask "
+                                   "for it by name in an equation or in initial or boundary data")
         used = {name for b in self.blocks for kind, name, _ in b.program.leaves if kind == "coordinate"}
         for n in self.ranges:
             if n not in used:

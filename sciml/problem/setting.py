@@ -19,6 +19,7 @@ from ..calculus.elementwise import Indicator
 from ..calculus.quantity import apply
 from ..errors import ProblemError, SciMLError, unknown_name
 from ..geometry import Domain
+from .family import Drawn, input_quantity
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Setting:
         ranged: Names of the parameter axes.
         fixed: Where Dirichlet data are prescribed, by unknown: the items that conditions were given as `on`.
         tests: Names of test functions that may be asked for.
+        inputs: Input functions, one drawn of each.
     """
 
     frame: Frame
@@ -80,6 +82,7 @@ class Setting:
     ranged: tuple[str, ...] = ()
     fixed: Mapping[str, tuple] = field(default_factory=dict)
     tests: tuple[str, ...] = ()
+    inputs: Mapping[str, Drawn] = field(default_factory=dict)
 
     def names(self, normal: bool = False) -> dict[str, object]:
         """Everything that can be asked for by name; parts of the domain only where nothing else is called so."""
@@ -90,6 +93,7 @@ class Setting:
         found.update(self.constants)
         found.update({n: leaf("parameter", n) for n in self.trainable})
         found.update({n: leaf("test", n) for n in self.tests})
+        found.update({n: input_quantity(drawn, self.frame) for n, drawn in self.inputs.items()})
         if normal:
             found["normal"] = Vector({n: leaf("normal", n) for n in self.frame.space})
         return found
@@ -132,8 +136,8 @@ class Setting:
             elif parameter.default is parameter.empty:
                 hint = " (normal exists on boundaries only)" if name == "normal" else ""
                 raise ProblemError(
-                    f"{where}: {unknown_name('argument', name, available)}{hint} Arguments are unknowns, coordinates "
-                    "and parameters of the problem.")
+                    f"{where}: {unknown_name('argument', name, available)}{hint} Arguments are unknowns, coordinates, "
+                    "parameters and inputs of the problem.")
         try:
             return value(**arguments)
         except SciMLError as error:
