@@ -1,1 +1,7 @@
 """Random input functions: what a family of problems varies over."""
+
+from .function import RandomFunction
+from .number import RandomNumber
+from .spectral import FourierSeries, GaussianRandomField, Matern
+
+__all__ = ["FourierSeries", "GaussianRandomField", "Matern", "RandomFunction", "RandomNumber"]
