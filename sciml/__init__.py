@@ -12,6 +12,7 @@ from .calculus import curl, d, div, dot, grad, laplacian, norm
 from .errors import ProblemError, SciMLError, TrainingError
 from .fields import Field
 from .geometry import Ball, Box, Disk, Domain, Interval, Mesh, PointCloud, Polygon
+from .inputs import FourierSeries, GaussianRandomField, Matern, RandomNumber
 from .points import Points
 from .problem import (
     Condition,
@@ -37,8 +38,9 @@ from .solution import Solution
 from .training import solve
 
 __all__ = [
-    "Ball", "Box", "Condition", "Dirichlet", "Disk", "Domain", "Energy", "Equation", "Field", "Initial", "Integral",
-    "Interface", "Interval", "Mesh", "Neumann", "Normalized", "Observations", "Periodic", "Pin", "PointCloud",
-    "Points", "Polygon", "Problem", "ProblemError", "Range", "Robin", "SciMLError", "Solution", "TrainingError",
-    "Unknown", "Weak", "curl", "d", "div", "dot", "grad", "laplacian", "load_problem", "norm", "solve",
+    "Ball", "Box", "Condition", "Dirichlet", "Disk", "Domain", "Energy", "Equation", "Field", "FourierSeries",
+    "GaussianRandomField", "Initial", "Integral", "Interface", "Interval", "Matern", "Mesh", "Neumann",
+    "Normalized", "Observations", "Periodic", "Pin", "PointCloud", "Points", "Polygon", "Problem", "ProblemError",
+    "RandomNumber", "Range", "Robin", "SciMLError", "Solution", "TrainingError", "Unknown", "Weak", "curl", "d",
+    "div", "dot", "grad", "laplacian", "load_problem", "norm", "solve",
 ]

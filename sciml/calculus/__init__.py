@@ -2,7 +2,7 @@
 
 from .activations import ACTIVATIONS, Activation
 from .engines import ENGINES, Engine, NestedReverse, TaylorForward, engine_for
-from .grids import GridAxis, GridFunctions, GridProgram, grid_functions
+from .grids import GridAxis, GridFunctions, on_grid
 from .indices import IndexSet
 from .jacobian import is_complete, taped_jacobian, vmapped_jacobian
 from .jet import Jet
@@ -11,7 +11,8 @@ from .quantity import Frame, Leaf, Quantity, Slope, Tabulated, apply, d, is_mask
 from .vectors import Vector, curl, div, dot, grad, laplacian, norm
 
 __all__ = [
-    "ACTIVATIONS", "ENGINES", "Activation", "Engine", "Frame", "GridAxis", "GridFunctions", "GridProgram", "IndexSet", "Jet", "Leaf", "NestedReverse", "Program",
-    "Quantity", "Slope", "Tabulated", "TaylorForward", "Vector", "apply", "curl", "d", "div", "dot", "engine_for", "grad", "grid_functions", "is_complete",
-    "is_mask", "laplacian", "norm", "taped_jacobian", "vmapped_jacobian",
+    "ACTIVATIONS", "ENGINES", "Activation", "Engine", "Frame", "GridAxis", "GridFunctions", "GridProgram",
+    "IndexSet", "Jet", "Leaf", "NestedReverse", "Program", "Quantity", "Slope", "Tabulated", "TaylorForward",
+    "Vector", "apply", "curl", "d", "div", "dot", "engine_for", "grad", "is_complete", "is_mask",
+    "laplacian", "norm", "on_grid", "taped_jacobian", "vmapped_jacobian",
 ]

@@ -56,6 +56,8 @@ def evaluate(function, args: Sequence, options: Mapping, like: Tensor):
         args, options: Its arguments.
         like: Tensor that gives dtype and device.
     """
+    if not args:
+        return function(**options)
     if isinstance(args[0], (int, float)) and function in _OPERATORS and len(args) == 2 and not options:
         return _OPERATORS[function](*args)
     if function in _TENSORS_ONLY or (function in _OPERATORS and isinstance(args[0], (int, float))):

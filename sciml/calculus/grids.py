@@ -4,13 +4,14 @@
 
 An axis is differenced (`differences`, any order, with half points for fluxes), taken as periodic (`spectral`,
 Fourier), or continued to a periodic function (`continuation`: FC(Gram) of Albin and Bruno 2011,
-doi:10.1016/j.jcp.2011.04.023: polynomials through the points at both ends, joined by a Fourier series that fits both). Fluxes are differenced as they are written: with order 2,
-d(a u_x, x) at a node is the difference of a u_x at the half points beside it, where a is the mean of its two nodes.
+doi:10.1016/j.jcp.2011.04.023: polynomials through the points at both ends, joined by a Fourier series).
+Fluxes are differenced as they are written: with order 2, d(a u_x, x) at a node is the difference of a u_x at the half
+points beside it, where a is the mean of its two nodes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import factorial, pi
@@ -26,7 +27,7 @@ from .program import Program, _Constant, _Slot
 from .quantity import Slope, Tabulated
 
 SCHEMES = ("differences", "spectral", "continuation")
-MATCHED, BRIDGE, SLACK, MODES = 10, 20, 24, 15    # of `continuation`: points matched at an end, points between, period, |k|
+MATCHED, BRIDGE, SLACK, MODES = 10, 20, 24, 15    # of `continuation`: at each end, between, more, |k|
 
 
 @dataclass(frozen=True)
@@ -180,6 +181,11 @@ class GridFunctions:
         """A tensor of the functions' dtype and device."""
         return next(iter(self.values.values()))
 
+    @property
+    def ones(self) -> Tensor:
+        """1 in the shape of a batch of constants."""
+        return self.like.new_ones((1,) * (len(self.axes) + 1))
+
     def apply(self, values: Tensor, axis: int, derivative: int, start: bool, end: bool) -> Tensor:
         """A matrix along an axis of values (B, n_1, …, n_d)."""
         key = (axis, derivative, start, end)
@@ -219,34 +225,33 @@ class GridFunctions:
         return value
 
 
-class GridProgram(Program):
-    """An equation on grids: leaves are batches of grid functions, and fluxes are differenced on the grid."""
+def on_grid(program: Program, functions: GridFunctions, coordinates: Sequence[str],
+            parameters: Mapping[str, Tensor | float] | None = None) -> list[Tensor]:
+    """Values of an equation's outputs at the nodes, each (B, n_1, …, n_d) or of a shape that broadcasts to it.
 
-    def on_grid(self, functions: GridFunctions, coordinates: Sequence[str],
-                parameters: Mapping[str, Tensor | float] | None = None) -> list[Tensor]:
-        """Values of the outputs at the nodes, each (B, n_1, …, n_d) or of a shape that broadcasts to it.
+    Args:
+        program: The equation, recorded on a frame with `expand=False` if fluxes are to be differenced as written.
+        functions: Unknowns and input functions by name.
+        coordinates: The frame's, to which derivatives of unknowns refer.
+        parameters: Values of leaves that are parameters or components of the normal.
 
-        Args:
-            functions: Unknowns by "u", input functions by "a".
-            coordinates: The frame's, to which derivatives of unknowns refer.
-            parameters: Values of parameters that are leaves.
-
-        Raises:
-            ProblemError: Something in the equation is not defined on a grid.
-        """
-        replay = _Replay(self, functions, tuple(coordinates), parameters or {})
-        nodes = (False,) * len(functions.axes)
-        found = []
-        for reference in self._results:
-            value = replay.value(reference, nodes)
-            found.append(value if isinstance(value, Tensor) else torch.full_like(functions.like[:1], float(value)))
-        return found
+    Raises:
+        ProblemError: Something in the equation is not defined on a grid.
+    """
+    replay = _Replay(program, functions, tuple(coordinates), parameters or {})
+    nodes = (False,) * len(functions.axes)
+    found = []
+    for reference in program._results:
+        value = replay.value(reference, nodes)
+        shaped = isinstance(value, Tensor) and value.ndim > 0
+        found.append(value if shaped else functions.ones * value)
+    return found
 
 
 class _Replay:
     """One evaluation: values by step and place."""
 
-    def __init__(self, program: GridProgram, functions: GridFunctions, coordinates: tuple[str, ...],
+    def __init__(self, program: Program, functions: GridFunctions, coordinates: tuple[str, ...],
                  parameters: Mapping[str, Tensor | float]):
         self.program, self.functions, self.coordinates, self.parameters = program, functions, coordinates, parameters
         self.constants = program.constants(functions.like.device, functions.like.dtype) if program._tensors else ()
@@ -299,7 +304,7 @@ class _Replay:
         there = tuple(h != (j == i) for j, h in enumerate(place)) if axis.staggered else place
         value = self.value(reference, there)
         if not isinstance(value, Tensor) or value.ndim == 0:
-            return torch.zeros_like(functions.like[:1])
+            return 0.0 * functions.ones
         if value.shape[i + 1] == 1:
             return torch.zeros_like(value)
         start, end = (there[i], place[i]) if axis.staggered else (False, False)
@@ -322,16 +327,3 @@ class _Replay:
                 raise ProblemError(f"the input {name!r} is asked for at {c} = {argument}, which is no end of the grid")
             value = value.narrow(i + 1, ends[argument] % value.shape[i + 1], 1)
         return value
-
-
-def grid_functions(axes: Sequence[GridAxis], unknowns: Mapping[str, Tensor], inputs: Mapping[str, Tensor],
-                   over: Callable[[str], tuple[str, ...]]) -> GridFunctions:
-    """Unknowns and input functions of an equation on one grid.
-
-    Args:
-        axes: Of the grid.
-        unknowns: By name, (B, n_1, …, n_d).
-        inputs: By name, over the coordinates `over(name)`.
-        over: Coordinates of an input.
-    """
-    return GridFunctions(tuple(axes), {**unknowns, **inputs}, {n: over(n) for n in inputs})

@@ -409,7 +409,8 @@ def substitute(quantity, values: Mapping[Any, object]):
             else:
                 args = tuple(visit(a) for a in q.args)
                 kwargs = {k: visit(a) for k, a in q.kwargs.items()}
-                done[id(q)] = apply(q.function, args, kwargs)
+                done[id(q)] = Apply(q.frame, q.function, args, kwargs) if isinstance(q.function, Tabulated) \
+                    else apply(q.function, args, kwargs)
         return done[id(q)]
 
     return visit(quantity)

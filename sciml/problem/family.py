@@ -15,7 +15,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from ..calculus import Program, Quantity, Tabulated, apply
+from ..calculus import Program, Quantity, Tabulated
+from ..calculus.quantity import Apply
 from ..errors import ProblemError, look_up
 from ..geometry import Domain
 
@@ -67,9 +68,12 @@ class Drawn(Tabulated):
 
     def __call__(self, *columns: Tensor) -> Tensor:
         tensors = [c for c in columns if isinstance(c, Tensor)]
-        like = tensors[0] if tensors else self.coefficients[0, :1]
+        like = tensors[0] if tensors else self.coefficients[0, 0]
         if self.rough:
             return torch.zeros_like(like)
+        if not tensors:
+            X = torch.tensor([columns], dtype=torch.float64)
+            return self.family.at(self.coefficients, X, self.alpha)[0, 0]
         X = torch.stack([torch.as_tensor(c, dtype=torch.float64).to(like.device).expand(like.shape) for c in columns],
                         -1)
         return self.family.at(self.coefficients.to(like.device), X.detach().double(), self.alpha)[0].to(like.dtype)
@@ -101,7 +105,7 @@ def draw_inputs(inputs: Mapping[str, object], domain: Domain, member: int) -> di
                                f"{family!r}")
         for c in family.over or ():
             look_up(f"coordinate of input {name!r}", c, bounds)
-        names = family.over or tuple(domain.space)
+        names = tuple(domain.space) if family.over is None else family.over
         bound = family.bind({n: bounds[n] for n in names})
         found[name] = Drawn(name, bound, bound.draw(1, generator), (0,) * len(names))
     return found
@@ -112,7 +116,8 @@ def input_quantity(drawn: Drawn, frame) -> Quantity:
     key = ("input", drawn.name, ())
     if key not in frame.leaves:
         names = drawn.family.over or ()
-        frame.leaves[key] = apply(drawn, tuple(frame.leaf("coordinate", n) for n in names))
+        arguments = tuple(frame.leaf("coordinate", n) for n in names)
+        frame.leaves[key] = Apply(frame, drawn, arguments, {})          # of no coordinate too: a random number
     return frame.leaves[key]
 
 

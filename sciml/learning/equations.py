@@ -1,0 +1,138 @@
+"""Equations of a family on the grid: residuals of batches of functions, and the ansatz that builds data in.
+
+    u_θ(x; a) = G(x; a) + s B(x) N_θ(x; a),      r = R[u_θ, a] at the nodes inside
+
+G and B come from `problem/hard.py` like those of networks; G may contain the input functions (u = u₀ at t = 0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ..calculus import Frame, GridFunctions, Program, on_grid
+from ..errors import ProblemError
+from ..problem import Block, Problem
+from ..problem.hard import Ansatz, build
+from .layout import Layout
+
+
+@dataclass(frozen=True)
+class Residual:
+    """Residuals of one equation and where they count.
+
+    Args:
+        name: Of the condition.
+        values: (B, m_1, …, m_d, K) at the nodes inside.
+    """
+
+    name: str
+    values: Tensor
+
+
+class Equations:
+    """The equations of a family as functions of batches on a grid.
+
+    Args:
+        problem: The family.
+
+    Raises:
+        ProblemError: A condition is neither an equation inside nor can it be built in.
+    """
+
+    def __init__(self, problem: Problem):
+        self.problem = problem
+        self.ansatz: Ansatz = build(problem, "auto")
+        setting = problem.setting
+        self.coordinates = setting.frame.coordinates
+        frame = Frame(setting.frame.coordinates, setting.frame.space, expand=False)
+        family = replace(setting, frame=frame)
+        self.blocks: list[Block] = []
+        self.held: list[Block] = []
+        for condition in problem.conditions:
+            for block in condition.blocks(family, condition.label):
+                if block.combine == "each" and block.region is problem.region:
+                    self.blocks.append(block)
+                elif self._built_in(block):
+                    self.held.append(block)
+                else:
+                    why = "; ".join(self.ansatz.refused.values())
+                    raise ProblemError(f"condition {block.name!r} cannot be built into an operator on a grid"
+                                       f"{': ' + why if why else ''}; train with loss=data, or write it as Dirichlet, "
+                                       "Initial or Periodic on whole faces")
+        if problem.trainable:
+            raise ProblemError("parameters to be found do not go with random inputs; give them numbers")
+        self._lift = Program(dict(self.ansatz.lifts))
+        self._bubble = Program(dict(self.ansatz.bubbles))
+
+    def _built_in(self, block: Block) -> bool:
+        return any(b.name in self.ansatz.satisfied and b.kind == block.kind and b.components == block.components
+                   for b in self.problem.blocks) or block.kind == "periodic"
+
+    def _functions(self, layout: Layout, unknowns: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> GridFunctions:
+        return GridFunctions(layout.axes, {**unknowns, **inputs}, dict(layout.over))
+
+    def lift(self, layout: Layout, inputs: Mapping[str, Tensor]) -> Tensor:
+        """G, (B, n_1, …, n_d, C)."""
+        return self._evaluate(self._lift, layout, inputs)
+
+    def bubble(self, layout: Layout, inputs: Mapping[str, Tensor]) -> Tensor:
+        """B, (B or 1, n_1, …, n_d, C)."""
+        return self._evaluate(self._bubble, layout, inputs)
+
+    def _evaluate(self, program: Program, layout: Layout, inputs: Mapping[str, Tensor]) -> Tensor:
+        values = on_grid(program, self._functions(layout, {}, inputs), self.coordinates)
+        batch = max(len(v) for v in values)
+        return torch.stack([v.expand(batch, *layout.shape) for v in values], -1)
+
+    def residuals(self, layout: Layout, u: Tensor, inputs: Mapping[str, Tensor]) -> list[Residual]:
+        """r of every equation.
+
+        Args:
+            layout: The grid.
+            u: (B, n_1, …, n_d, C).
+            inputs: (B, …) by name.
+        """
+        unknowns = {n: u[..., c] for c, n in enumerate(self.problem.unknowns)}
+        functions = self._functions(layout, unknowns, inputs)
+        found = []
+        for block in self.blocks:
+            values = on_grid(block.program, functions, self.coordinates)
+            stacked = torch.stack([v.expand(len(u), *layout.shape) for v in values], -1)
+            found.append(Residual(block.name, stacked[self.inside(layout)]))
+        return found
+
+    def check(self, layout: Layout, inputs: Mapping[str, Tensor]) -> None:
+        """Raises a ProblemError if the lift of a batch misses data that are built in."""
+        G = self.lift(layout, inputs)
+        unknowns = {n: G[..., c] for c, n in enumerate(self.problem.unknowns)}
+        functions = self._functions(layout, unknowns, inputs)
+        for block in (b for b in self.held if b.hard and b.kind in ("dirichlet", "initial")):
+            values = on_grid(block.program, functions, self.coordinates)
+            for face in {r for h in block.hard for r in h.regions if not any(h.order for h in block.hard)}:
+                worst = max(float(v.expand(len(G), *layout.shape)[part].abs().max())
+                            for v in values for part in _faces(layout, face))
+                if worst > 1e-4 * (1.0 + float(G.abs().max())):
+                    raise ProblemError(f"condition {block.name!r}: the built-in data miss it by {worst:.2g} on {face!r} "
+                                       "for some of the input functions; data that meet in a corner must agree there "
+                                       "for every input (kind=\"dirichlet\" vanishes on the boundary)")
+
+    def inside(self, layout: Layout) -> tuple:
+        """Slices that leave out what is built in: the ends of axes that are not periodic, and the initial time."""
+        parts = [slice(None) if a.periodic else slice(1, None if a.name == "t" else -1) for a in layout.axes]
+        return (slice(None), *parts)
+
+
+def _faces(layout: Layout, name: str) -> list[tuple]:
+    """Indices of the nodes of a face, or of all faces in space."""
+    if name == "boundary":
+        return [part for a in layout.axes if a.name != "t" and not a.periodic
+                for part in (*_faces(layout, f"{a.name}-"), *_faces(layout, f"{a.name}+"))]
+    name = "t-" if name == "initial" else name
+    i = layout.names.index(name[:-1])
+    whole: list = [slice(None)] * (len(layout.axes) + 1)
+    whole[i + 1] = 0 if name.endswith("-") else -1
+    return [tuple(whole)]

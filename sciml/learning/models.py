@@ -1,0 +1,204 @@
+"""Operator models by name, built for a layout, with what goes in and comes out brought to order one.
+
+    û = decode(N(encode(a))),    encode: (a − mean)/std and the coordinates;    decode: one of
+        mean + std N                pointwise over the training solutions; one std for all where axes repeat
+        G + s B N                   where data are built in (`equations.py`)
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ProblemError, look_up, unknown_name
+from ..operators import FFNO, FNO, UNO
+from .layout import Layout
+
+OWN = ("inputs", "outputs", "periodic", "generator", "dtype")         # arguments that are not the user's
+
+
+@dataclass(frozen=True)
+class OperatorModel:
+    """How a model is built and called.
+
+    Args:
+        cls: Its class.
+        grid: Whether it takes arrays on grids (else functions at points and the points).
+        modes: Modes along an axis where the user gives none, by number of axes; None: it has none.
+    """
+
+    cls: Callable[..., nn.Module]
+    grid: bool = True
+    modes: Mapping[int, int] | None = None
+
+
+MODES = {1: 16, 2: 12, 3: 8}
+OPERATORS: dict[str, OperatorModel] = {
+    "fno": OperatorModel(FNO, modes=MODES),
+    "ffno": OperatorModel(FFNO, modes=MODES),
+    "uno": OperatorModel(UNO, modes=MODES),
+}
+
+
+def is_operator(model: object) -> bool:
+    """Whether a model of this name learns operators; a mapping's name counts."""
+    name = model.get("name") if isinstance(model, Mapping) else model
+    return isinstance(name, str) and name in OPERATORS
+
+
+def build_model(name: str, layout: Layout, options: Mapping[str, object], seed: int, dtype: torch.dtype) -> nn.Module:
+    """A model for a layout.
+
+    Args:
+        name: In `OPERATORS`.
+        layout: Whose channels and axes it takes.
+        options: Of its constructor.
+        seed: Of its weights.
+
+    Raises:
+        ProblemError: An option does not exist or has no sense.
+    """
+    model: OperatorModel = look_up("operator model", name, OPERATORS)
+    parameters = inspect.signature(model.cls).parameters
+    valid = [p for p in parameters if p not in OWN]
+    given: dict[str, Any] = dict(options)
+    for option in given:
+        if option not in valid:
+            raise ProblemError(unknown_name(f"option of model {name}", option, valid))
+    d = len(layout.axes)
+    if model.modes is not None:
+        if d not in model.modes:
+            raise ProblemError(f"model {name} is for grids of one to three axes, and this one has {d}")
+        modes = given.setdefault("modes", min(model.modes[d], (min(layout.shape) + 1) // 2))
+        given["modes"] = (modes,) * d if isinstance(modes, int) else tuple(modes)
+    if "periodic" in parameters:
+        given["periodic"] = tuple(a.periodic for a in layout.axes)
+    generator = torch.Generator().manual_seed(seed)
+    extra = d if model.grid else 0
+    try:
+        return model.cls(inputs=layout.sources + extra, outputs=layout.outputs, generator=generator, dtype=dtype,
+                         **given)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, ProblemError):
+            raise
+        text = ", ".join(f"{k}={v!r}" for k, v in given.items())
+        raise ProblemError(f"model {name} does not take {text}: {error}") from error
+
+
+class Normaliser(nn.Module):
+    """(x − mean)/std of channels, or of channels at every node; a field of nodes is interpolated to other grids.
+
+    Args:
+        values: What it is fitted to, (B, n_1, …, n_d, C).
+        pointwise: Whether each node has its own.
+        periodic: Axes that repeat.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, values: Tensor, pointwise: bool, periodic: tuple[bool, ...]):
+        super().__init__()
+        dims = (0,) if pointwise else tuple(range(values.ndim - 1))
+        mean = values.mean(dims, keepdim=True)
+        std = (values - mean).square().mean(dims, keepdim=True).sqrt()
+        floor = 1e-6 * float(values.abs().max()) or 1.0
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std.clamp(min=floor) if not pointwise else std)
+        self.periodic = periodic
+
+    def encode(self, values: Tensor) -> Tensor:
+        """To order one."""
+        return (values - self._on(self.mean, values)) / self._on(self.std, values)
+
+    def decode(self, values: Tensor) -> Tensor:
+        """Back."""
+        return self._on(self.mean, values) + self._on(self.std, values) * values
+
+    def _on(self, table: Tensor, like: Tensor) -> Tensor:
+        table = table.to(like)
+        shape = like.shape[1:-1]
+        for axis, (n, repeats) in enumerate(zip(shape, self.periodic, strict=True), 1):
+            if table.shape[axis] not in (1, n):
+                table = _interpolated(table, axis, n, repeats)
+        return table
+
+
+def _interpolated(table: Tensor, axis: int, n: int, periodic: bool) -> Tensor:
+    """Linear interpolation along an axis, from nodes to nodes of a grid of the same box."""
+    m = table.shape[axis]
+    place = torch.arange(n, dtype=torch.float64) * (m / n if periodic else (m - 1) / (n - 1))
+    low = place.floor().long().clamp(max=m - 1 if periodic else m - 2)
+    share = (place - low).to(table)
+    shape = [1] * table.ndim
+    shape[axis] = n
+    left, right = (table.index_select(axis, i.to(table.device)) for i in (low, (low + 1) % m))
+    share = share.reshape(shape)
+    return left * (1 - share) + right * share
+
+
+class Operator(nn.Module):
+    """a ↦ u on grids: encoding, model, decoding.
+
+    Args:
+        model: The network.
+        grid: Whether it takes grids.
+        encoder: Of the input channels.
+        decoder: Of the outputs; None: an ansatz is added by the caller, G + s B N.
+        scale: s.
+    """
+
+    scale: Tensor
+
+    def __init__(self, model: nn.Module, grid: bool, encoder: Normaliser, decoder: Normaliser | None,
+                 scale: float = 1.0):
+        super().__init__()
+        self.model, self.grid, self.encoder, self.decoder = model, grid, encoder, decoder
+        self.register_buffer("scale", torch.tensor(scale, dtype=torch.float64))
+        self.call: Callable = model
+
+    def forward(self, channels: Tensor, coordinates: Tensor, points: Tensor | None = None) -> Tensor:
+        """Outputs (B, n_1, …, n_d, C_out): values, or N with the scale where there is no decoder.
+
+        Args:
+            channels: Input functions, (B, n_1, …, n_d, F).
+            coordinates: (1, n_1, …, n_d, d), scaled.
+            points: Nodes as points (N, d), for models on points.
+        """
+        v = self.encoder.encode(channels)
+        if self.grid:
+            out = self.call(torch.cat([v, coordinates.expand(len(v), *coordinates.shape[1:])], -1))
+        else:
+            shape = v.shape[1:-1]
+            out = self.call(v.flatten(1, -2), coordinates[0].flatten(0, -2)).unflatten(1, shape)
+        out = out.to(channels.dtype)
+        return self.decoder.decode(out) if self.decoder is not None else self.scale.to(out) * out
+
+
+def relative_errors(prediction: Tensor, truth: Tensor, unknowns: int = 1) -> Tensor:
+    """‖û − u‖/‖u‖ of each sample and unknown, (B, C).
+
+    Args:
+        prediction, truth: (B, n_1, …, n_d, C K), unknowns within times.
+        unknowns: C.
+    """
+    e, u = (x.unflatten(-1, (-1, unknowns)).flatten(1, -2) for x in (prediction - truth, truth))
+    size = torch.linalg.vector_norm(u, dim=1)
+    return torch.linalg.vector_norm(e, dim=1) / size.clamp(min=1e-12 * float(size.max()) or 1e-30)
+
+
+def first_differences(values: Tensor, periodic: tuple[bool, ...]) -> Tensor:
+    """Differences of neighbours along every axis, flattened, (B, m, C)."""
+    parts = []
+    for axis, repeats in enumerate(periodic, 1):
+        n = values.shape[axis]
+        step = values.roll(-1, axis) - values
+        parts.append((step if repeats else step.narrow(axis, 0, n - 1)).flatten(1, -2) * n)
+    return torch.cat(parts, 1)
+
+

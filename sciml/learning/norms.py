@@ -1,0 +1,162 @@
+"""Norms in which residuals are trained: by the inverse of the equation's leading part.
+
+    steady:     loss² = rᵀ A₀⁻ᵖ r / r₀ᵀ A₀⁻ᵖ r₀,      A₀ = −Δ_h on the nodes inside, p = half the equation's order
+    evolution:  loss² = |P₀⁻¹ r|² / |P₀⁻¹ r₀|²,       P₀ = c ∂_t + σ(k) for each mode k in space, u = 0 at the start
+
+r₀ is the residual of u = G, what a network that gives 0 leaves. For a coefficient between a₋ and a₊ times A₀, rᵀA₀⁻¹r is
+the squared error in the energy norm up to the factor a₊/a₋ (the residual transform of De Ryck et al. 2024,
+arXiv:2310.05801, on a grid); |r|² weighs the error of mode k by k⁴ instead. c and σ are the equation's own: its
+linearisation at G, averaged over a batch, applied to t and to the modes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ..calculus import GridAxis
+from .equations import Equations
+from .layout import Layout
+
+
+class Plain:
+    """The mean square."""
+
+    def __call__(self, r: Tensor) -> Tensor:
+        """Squared norm of each sample, (B,), of r (B, m_1, …, m_d, K)."""
+        return r.square().flatten(1).mean(1)
+
+
+class InverseLaplacian:
+    """rᵀ A₀⁻ᵖ r, A₀ = −Δ_h with zero values on the faces that are no nodes, p = 1 for equations of second order.
+
+    Args:
+        axes: Of the grid; periodic ones keep all nodes, the others those inside.
+        power: p.
+        like: Dtype and device.
+    """
+
+    def __init__(self, axes: Sequence[GridAxis], power: float, like: Tensor):
+        self.bases, sizes = [], []
+        for axis in axes:
+            values, vectors = torch.linalg.eigh(_second(axis))
+            self.bases.append(vectors.to(like))
+            sizes.append(values.clamp(min=0.0))
+        total = torch.zeros(())
+        for values in sizes:
+            total = total.double()[..., None] + values
+        floor = float(total[total > 0].min())
+        self.weights = total.clamp(min=floor).pow(-power).to(like)
+
+    def __call__(self, r: Tensor) -> Tensor:
+        for i, S in enumerate(self.bases):
+            r = (r.movedim(i + 1, -1) @ S).movedim(-1, i + 1)
+        return (r.square() * self.weights[..., None]).flatten(1).sum(1)
+
+
+def _second(axis: GridAxis) -> Tensor:
+    """−∂² with three points, symmetric."""
+    n = axis.count if axis.periodic else axis.count - 2
+    A = 2 * torch.eye(n, dtype=torch.float64)
+    A -= torch.diag(torch.ones(n - 1, dtype=torch.float64), 1) + torch.diag(torch.ones(n - 1, dtype=torch.float64), -1)
+    if axis.periodic:
+        A[0, -1] -= 1.0
+        A[-1, 0] -= 1.0
+    return A / axis.step**2
+
+
+class InverseEvolution:
+    """|P₀⁻¹ r|² of an evolution equation of first order in time.
+
+    Args:
+        axes: Of the grid, time the last.
+        rate: c by component, (K,).
+        symbol: σ by mode and component, (modes…, K), at the eigenvectors of −Δ_h in space.
+        like: Dtype and device.
+    """
+
+    def __init__(self, axes: Sequence[GridAxis], rate: Tensor, symbol: Tensor, like: Tensor):
+        space, time = axes[:-1], axes[-1]
+        self.bases = [torch.linalg.eigh(_second(a))[1].to(like) for a in space]
+        D = time.matrix(1)[1:, 1:]                                  # u = 0 at the first node
+        eye = torch.eye(len(D), dtype=torch.float64)
+        P = rate[:, None, None] * D + symbol.double().clamp(min=0.0)[..., None, None] * eye
+        self.inverse = torch.linalg.inv(P).to(like)                 # (modes…, K, m, m)
+
+    def __call__(self, r: Tensor) -> Tensor:
+        for i, S in enumerate(self.bases):
+            r = (r.movedim(i + 1, -1) @ S).movedim(-1, i + 1)
+        r = r.movedim(-2, -1)                                       # (B, modes…, K, m)
+        return torch.einsum("...ij,...j->...i", self.inverse, r).square().flatten(1).mean(1)
+
+
+def build_norms(equations: Equations, layout: Layout, inputs: Mapping[str, Tensor], kind: str) -> dict[str, object]:
+    """A norm for every equation.
+
+    Args:
+        equations: Of the family.
+        layout: The grid.
+        inputs: Some input functions, for averages.
+        kind: "inverse" or "none".
+    """
+    names = [b.name for b in equations.blocks]
+    if kind == "none":
+        return {n: Plain() for n in names}
+    G = equations.lift(layout, inputs)
+    if "t" not in layout.names:
+        orders = {b.name: _order(b, layout, equations) for b in equations.blocks}
+        return {n: InverseLaplacian(layout.axes, orders[n] / 2, G) for n in names}
+    if layout.names[-1] != "t":
+        return {n: Plain() for n in names}
+    found: dict[str, object] = {}
+    time = layout.axes[-1]
+    t = (time.nodes() - time.low).to(G)
+    ramp = _slope(equations, layout, G, inputs, torch.ones_like(G) * t[:, None])
+    for i, block in enumerate(equations.blocks):
+        K = ramp[i].shape[-1]
+        rate = ramp[i][..., 0, :].flatten(0, -2).mean(0).double()   # at the first time: c, before σ t counts
+        found[block.name] = InverseEvolution(layout.axes, rate, _symbols(equations, layout, G, inputs, i, K), G)
+    return found
+
+
+def _slope(equations: Equations, layout: Layout, G: Tensor, inputs: Mapping[str, Tensor], v: Tensor) -> list[Tensor]:
+    """R'(G) v of every equation."""
+    def residuals(u):
+        return tuple(r.values for r in equations.residuals(layout, u, inputs))
+    return list(torch.func.jvp(residuals, (G,), (v,))[1])
+
+
+def _symbols(equations: Equations, layout: Layout, G: Tensor, inputs, block: int, K: int) -> Tensor:
+    """σ at every mode in space: fitted to c₀ + c₁ λ through the modes of some eigenvalues λ, (modes…, K)."""
+    space = layout.axes[:-1]
+    pairs = [torch.linalg.eigh(_second(a)) for a in space]
+    lam = torch.zeros((), dtype=torch.float64)
+    for values, _ in pairs:
+        lam = lam[..., None] + values.clamp(min=0.0)
+    rows, sizes = [], []
+    for share in (0.02, 0.08, 0.2):
+        v = torch.ones((), dtype=torch.float64)
+        value = 0.0
+        for values, vectors in pairs:
+            k = max(int(share * len(values)), 1)
+            v = v[..., None] * vectors[:, k]
+            value += float(values[k])
+        full = torch.zeros(*layout.shape[:-1], dtype=torch.float64)
+        full[tuple(slice(None) if a.periodic else slice(1, -1) for a in space)] = v
+        image = _slope(equations, layout, G, inputs, torch.ones_like(G) * full.to(G)[..., None, None])[block]
+        projected = (image * v.to(G)[..., None, None]).flatten(1, -2).sum(1).mean(0) / (layout.shape[-1] - 1)
+        rows.append(projected.double())
+        sizes.append(value)
+    A = torch.tensor([[1.0, s] for s in sizes], dtype=torch.float64)
+    fit = torch.linalg.lstsq(A, torch.stack(rows)).solution          # (2, K)
+    return fit[0] + fit[1] * lam[..., None]
+
+
+def _order(block, layout: Layout, equations: Equations) -> int:
+    """Highest derivative of an unknown in space, fluxes counted."""
+    from ..calculus import Slope
+
+    leaves = max((sum(alpha) for kind, _, alpha in block.program.leaves if kind == "unknown"), default=0)
+    return max(leaves + any(isinstance(f, Slope) for f in block.program.functions), 1)

@@ -1,0 +1,206 @@
+"""Recipes of operator learning: data, model, loss, optimizer and budget, checked before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import torch
+
+from ..errors import ProblemError, check_types, look_up, unknown_name
+from ..optim import build_optimizer, is_optimizer, needs, optimizer_class, optimizer_name
+from .models import OPERATORS
+
+LOSSES = ("auto", "data", "residual", "both")
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+SCHEDULES = ("onecycle", "cosine", "constant")
+TIMES = ("auto", "final", "axis")
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Which samples an operator is trained and tested on.
+
+    Args:
+        grid: Nodes along an axis, or one number for each.
+        train, test: Number of functions.
+        times: Of evolution problems: "final": u at the last time; "axis": time is an axis of the grid; K: that many
+            equal steps. "auto": the axis where there is a residual to train on, else the final time.
+        history: So many of the K snapshots are inputs, the others are predicted.
+        scheme: Of derivatives: "differences", "spectral", "continuation"; "auto": spectral on periodic axes where
+            inputs are smooth, else differences.
+        order: Of accuracy of differences.
+        fresh: Whether every epoch of a training without solutions draws new input functions.
+        seed: Of the draw; the training's own seed leaves the data as they are.
+        file: HDF5 file that the samples are kept in; made if it does not exist. "": they are made for each run.
+    """
+
+    grid: int | tuple[int, ...] = 64
+    train: int = 500
+    test: int = 100
+    times: str | int = "auto"
+    history: int = 0
+    scheme: str = "auto"
+    order: int = 2
+    fresh: bool = False
+    seed: int = 0
+    file: str = ""
+
+    def __post_init__(self):
+        sizes = self.grid if isinstance(self.grid, (tuple, list)) else (self.grid,)
+        if not sizes or not all(isinstance(n, int) and n > 3 for n in sizes):
+            raise ProblemError(f"data.grid={self.grid!r} must be a number of nodes, or one for each axis, e.g. 64 or "
+                               "(64, 32)")
+        object.__setattr__(self, "grid", tuple(self.grid) if isinstance(self.grid, list) else self.grid)
+        for name in ("train", "test"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ProblemError(f"data.{name}={value!r} must be a number of functions from 1")
+        if isinstance(self.times, str):
+            look_up("data.times (or a number of snapshots)", self.times, dict.fromkeys(TIMES))
+        elif isinstance(self.times, bool) or not isinstance(self.times, int) or self.times < 1:
+            raise ProblemError(f"data.times={self.times!r} must be auto, final, axis or a number of snapshots")
+        if not isinstance(self.history, int) or self.history < 0 or (
+                self.history and (isinstance(self.times, str) or self.history >= self.times)):
+            raise ProblemError(f"data.history={self.history!r} must be less than data.times, a number of snapshots")
+
+
+@dataclass(frozen=True)
+class OperatorRecipe:
+    """How a solution operator is learnt.
+
+    Args:
+        model: Name of the operator model.
+        loss: "data": relative L2 error against the reference solver's solutions; "residual": the equations on the
+            grid, no solutions; "both": their sum; "auto": data where there is a reference.
+        precondition: Of the residual: "inverse": in the norm of the inverse of the equation's leading part; "none".
+        augment: "symmetry": random reflections, rotations and shifts under which the problem is invariant (found by
+            test); "covariance": random changes of coordinates; "none".
+        optimizer: Of first order.
+        schedule: Of its rate; "onecycle" has 20 % of warm-up.
+        epochs, steps, time: Budget, whichever ends first; time in seconds of training.
+        batch: Functions per step.
+        clip: Largest norm of the gradient; None: no clipping.
+        h1: Weight of the relative error of first differences in the data loss.
+        seed, device, dtype: Of everything random and numeric but the data, which are float64 of `data.seed`.
+        report: Seconds between reports.
+        compile: Compile the model.
+        bfloat16: Products of matrices in bfloat16 (autocast).
+        options: By part: model, data, optimizer.
+    """
+
+    model: str = "fno"
+    loss: str = "auto"
+    precondition: str = "inverse"
+    augment: str = "none"
+    optimizer: str = "adamw"
+    schedule: str = "onecycle"
+    epochs: int | None = None
+    steps: int | None = None
+    time: float | None = None
+    batch: int = 20
+    clip: float | None = None
+    h1: float = 0.0
+    seed: int = 0
+    device: str = "cpu"
+    dtype: str = "float32"
+    report: float = 2.0
+    compile: bool = False
+    bfloat16: bool = False
+    options: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+
+    def __post_init__(self):
+        check_types(self)
+        look_up("operator model", self.model, OPERATORS)
+        look_up("loss", self.loss, dict.fromkeys(LOSSES))
+        look_up("schedule", self.schedule, dict.fromkeys(SCHEDULES))
+        look_up("dtype", self.dtype, DTYPES)
+        look_up("augment", self.augment, dict.fromkeys(("none", "symmetry", "covariance")))
+        look_up("precondition", self.precondition, dict.fromkeys(("none", "inverse")))
+        for name in ("epochs", "steps", "time", "batch", "clip"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ProblemError(f"{name}={value} must be positive")
+        if not 0 <= self.seed < 2**63 - 1:
+            raise ProblemError(f"seed={self.seed} must be a number from 0 to 2⁶³ − 2")
+        for part in self.options:
+            if part not in ("model", "data") and not is_optimizer(part):
+                raise ProblemError(unknown_name("part in a dotted option", part, ["model", "data", self.optimizer]))
+        self.data_options()
+        name = optimizer_name(self.optimizer)
+        if needs(name) != "gradient":
+            raise ProblemError(f"optimizer={self.optimizer} does not train operators, whose batches change at every "
+                               "step; take adamw, soap or another of first order")
+        build_optimizer(name, [torch.zeros(2, 2, requires_grad=True)], self.optimizer_options())
+
+    def data_options(self) -> DataOptions:
+        """Options of the data."""
+        given = dict(self.options.get("data", {}))
+        valid = [f.name for f in fields(DataOptions)]
+        for name in given:
+            if name not in valid:
+                raise ProblemError(unknown_name("option of data", name, valid))
+        return DataOptions(**given)
+
+    def optimizer_options(self) -> dict[str, object]:
+        """Options of the optimizer, its rate at the peak of the schedule among them."""
+        found: dict[str, object] = {}
+        if "weight_decay" in optimizer_class(self.optimizer).__init__.__code__.co_varnames:
+            found["weight_decay"] = 1e-4
+        for part, entries in self.options.items():
+            if is_optimizer(part) and optimizer_name(part) == optimizer_name(self.optimizer):
+                found.update(entries)
+        return {"lr": 2e-3, **found}
+
+    def total_steps(self, train: int) -> int | None:
+        """Steps of the whole budget; None: seconds alone decide."""
+        each = -(-train // self.batch)
+        limits = [self.steps] if self.steps is not None else []
+        limits += [self.epochs * each] if self.epochs is not None else []
+        if limits:
+            return min(limits)
+        return None if self.time is not None else 100 * each
+
+    def as_dict(self) -> dict:
+        """Plain data for config.json."""
+        return {**asdict(self), "options": {k: dict(v) for k, v in self.options.items()}}
+
+
+def make_operator_recipe(defaults: Mapping[str, object], given: Mapping[str, object]) -> OperatorRecipe:
+    """The recipe from a problem's defaults and the user's options, later ones winning.
+
+    Raises:
+        ProblemError: An unknown key or value, with the nearest valid one.
+    """
+    plain: dict[str, Any] = {}
+    options: dict[str, dict[str, object]] = {}
+    given = {k: v for k, v in given.items() if v is not None}
+    budget = {"steps", "time", "epochs"}
+    names = {f.name for f in fields(OperatorRecipe)} - {"options"}
+    for source in (defaults, given):
+        if source is given and budget & set(given):
+            for name in budget - set(given):
+                plain.pop(name, None)
+        for key, value in source.items():
+            if key in ("model", "data", "optimizer") and isinstance(value, Mapping):
+                own = dict(value)
+                name = own.pop("name", None)
+                if name is not None:
+                    plain[key] = name
+                options.setdefault(key if key != "optimizer" else str(plain[key]), {}).update(own)
+            elif key == "options" and isinstance(value, Mapping):
+                for part, entries in value.items():
+                    options.setdefault(part, {}).update(entries)
+            elif "." in key:
+                part, option = key.split(".", 1)
+                options.setdefault(part, {})[option] = value
+            elif key == "model" and source is given and value != plain.get("model"):
+                options.pop("model", None)                     # a problem's own are for its model
+                plain[key] = value
+            else:
+                plain[key] = value
+    for key in plain:
+        if key not in names:
+            raise ProblemError(unknown_name("option of operator learning", key, names))
+    return OperatorRecipe(**plain, options=options)

@@ -1,0 +1,100 @@
+"""Samples of a family: input functions and the reference solver's solutions, drawn, solved and kept on a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import ProblemError
+from ..problem import Problem
+from .layout import Layout
+
+CHUNK = 100             # functions solved at once
+
+
+@dataclass(frozen=True)
+class Samples:
+    """B functions of a family on one grid.
+
+    Args:
+        inputs: By name, (B, n, …) over the coordinates of each input.
+        outputs: (B, n_1, …, n_d, C K): unknowns within times; None: not solved.
+        seconds: That the reference solver took.
+    """
+
+    inputs: Mapping[str, Tensor]
+    outputs: Tensor | None = None
+    seconds: float = 0.0
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+    def part(self, index) -> Samples:
+        """Some of them."""
+        return Samples({n: v[index] for n, v in self.inputs.items()},
+                       None if self.outputs is None else self.outputs[index], self.seconds)
+
+    def to(self, like: Tensor) -> Samples:
+        """In another dtype, on another device."""
+        return Samples({n: v.to(like) for n, v in self.inputs.items()},
+                       None if self.outputs is None else self.outputs.to(like), self.seconds)
+
+
+def draw(problem: Problem, layout: Layout, count: int, seed: int, first: int = 0) -> dict[str, Tensor]:
+    """Input functions on the grid, float64; a seed gives the same functions on every grid.
+
+    Args:
+        problem: The family.
+        layout: The grid.
+        count, first: How many, and the number of the first; each has its own seed.
+        seed: Of the whole set.
+    """
+    generator = torch.Generator()
+    nodes = layout.nodes
+    found: dict[str, list[Tensor]] = {n: [] for n in problem.setting.inputs}
+    for k in range(first, first + count):
+        generator.manual_seed((seed * 1_000_003 + k) % (2**63 - 1))
+        for name, drawn in problem.setting.inputs.items():
+            found[name].append(drawn.family.draw(1, generator))
+    return {n: drawn.family.on_grid(torch.cat(found[n]), {c: nodes[c] for c in drawn.family.over or ()})
+            for n, drawn in problem.setting.inputs.items()}
+
+
+def solve_samples(problem: Problem, layout: Layout, count: int, seed: int, first: int = 0,
+                  heard: Callable[[int], None] | None = None) -> Samples:
+    """Input functions and their solutions by the problem's reference solver, float64.
+
+    Args:
+        problem, layout, count, seed, first: As in `draw`.
+        heard: Told how many are solved.
+
+    Raises:
+        ProblemError: The reference is no solver of families.
+    """
+    import time
+
+    solver = problem.reference
+    if not hasattr(solver, "solve"):
+        raise ProblemError("the problem's reference solves no family of input functions; give one of sciml.generators "
+                           "as reference=, or train with loss=residual")
+    inputs = draw(problem, layout, count, seed, first)
+    outputs = []
+    start = time.perf_counter()
+    for i in range(0, count, CHUNK):
+        outputs.append(_solved(solver, layout, {n: v[i:i + CHUNK] for n, v in inputs.items()}))
+        if heard is not None:
+            heard(min(i + CHUNK, count))
+    return Samples(inputs, torch.cat(outputs), time.perf_counter() - start)
+
+
+def _solved(solver, layout: Layout, inputs: Mapping[str, Tensor]) -> Tensor:
+    """Solutions (B, n_1, …, n_d, C K)."""
+    nodes = layout.nodes
+    times = layout.times if "t" not in nodes else nodes.pop("t")
+    found = solver.solve(inputs, nodes, times=times)
+    if layout.times is None:
+        return torch.stack([found[n] for n in layout.unknowns], -1)
+    return torch.stack([found[n] for n in layout.unknowns], -1).flatten(-2)          # (B, n…, K, C) → K C
