@@ -15,7 +15,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from ..errors import ProblemError
-from .spectral import check_modes, convolution
+from .spectral import added, check_modes, convolution
 from .weights import dense, seeded
 
 
@@ -153,7 +153,7 @@ class FNO(Frame):
         shape = v.shape[1:-1]
         v = self.pad(self.lift(v))
         for number, (spectral, pointwise) in enumerate(zip(self.spectral, self.pointwise, strict=True), 1):
-            v = pointwise(v) + spectral(v)
+            v = added(spectral, pointwise, v)
             v = functional.gelu(v) if number < len(self.spectral) else v
         return self.project(self.crop(v, shape))
 

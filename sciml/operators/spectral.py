@@ -188,12 +188,13 @@ class SpectralConv(Convolution):
         else:
             self.weights = TuckerWeights(inputs, outputs, self.modes, tucker, generator, dtype)
 
-    def forward(self, v: Tensor, shape: Sequence[int] | None = None) -> Tensor:
+    def forward(self, v: Tensor, shape: Sequence[int] | None = None, constant: Tensor | None = None) -> Tensor:
         """Applies the layer.
 
         Args:
             v: (B, n_1, …, n_d, C_in) at the points j/n of a periodic box.
             shape: Grid of the output (default: that of the input).
+            constant: (C_out,), added everywhere; in mode zero, where it costs nothing.
 
         Returns:
             (B, *shape, C_out).
@@ -201,7 +202,10 @@ class SpectralConv(Convolution):
         out = self.check(v, shape)
         kept = self.kept(v.shape[1:-1], out)
         forward, backward = self.transforms(v.shape[1:-1], kept)
-        return backward(self.weights(forward(v, kept), kept), kept, out)
+        Z = self.weights(forward(v, kept), kept)
+        if constant is not None:
+            Z[0, 0] += constant
+        return backward(Z, kept, out)
 
 
 class SeparableConv(Convolution):
@@ -227,7 +231,7 @@ class SeparableConv(Convolution):
         generator = seeded(generator)
         self.axes = nn.ModuleList(ModeWeights(inputs, outputs, (m,), generator, dtype) for m in self.modes)
 
-    def forward(self, v: Tensor, shape: Sequence[int] | None = None) -> Tensor:
+    def forward(self, v: Tensor, shape: Sequence[int] | None = None, constant: Tensor | None = None) -> Tensor:
         """Applies the layer; arguments as in `SpectralConv`."""
         out = self.check(v, shape)
         kept = self.kept(v.shape[1:-1], out)
@@ -237,13 +241,28 @@ class SeparableConv(Convolution):
             left, n, right = prod(v.shape[:axis]), v.shape[axis], prod(v.shape[axis + 1:-1])
             forward, backward = self.transforms((n,), kept[axis - 1:axis])
             lines = v.reshape(left, n, right, -1).movedim(1, 2).flatten(0, 1) if right > 1 else v.reshape(left, n, -1)
-            u = backward(weights(forward(lines, kept[axis - 1:axis]), kept[axis - 1:axis]), kept[axis - 1:axis], (n,))
+            Z = weights(forward(lines, kept[axis - 1:axis]), kept[axis - 1:axis])
+            if constant is not None and axis == 1:
+                Z[0, 0] += constant
+            u = backward(Z, kept[axis - 1:axis], (n,))
             if right > 1:
                 u = u.unflatten(0, (left, right)).movedim(2, 1)
             u = u.reshape(*v.shape[:-1], -1)
             total = u if total is None else total + u
         assert total is not None
         return total
+
+
+def added(spectral: nn.Module, pointwise: nn.Linear, v: Tensor) -> Tensor:
+    """W v + b + S v: the product adds to what the spectral layer returns, and b is in its mode zero.
+
+    Args:
+        spectral: S, a spectral layer.
+        pointwise: W and b.
+        v: (B, n_1, …, n_d, C_in).
+    """
+    u = spectral(v, constant=pointwise.bias)
+    return torch.addmm(u.flatten(0, -2), v.flatten(0, -2), pointwise.weight.t()).view(u.shape)
 
 
 CONVOLUTIONS: dict[str, Callable[..., Convolution]] = {
