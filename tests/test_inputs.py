@@ -2,12 +2,13 @@
 
 import math
 
+import h5py
 import pytest
 import torch
 from scipy.special import gamma, kv
 
 from sciml.errors import ProblemError
-from sciml.inputs import FourierSeries, GaussianRandomField, Matern, RandomNumber
+from sciml.inputs import FourierSeries, FromFile, GaussianRandomField, Matern, RandomNumber
 from sciml.inputs.waves import waves
 
 BURGERS = GaussianRandomField("periodic", sigma=25.0, tau=5.0, alpha=2.0)
@@ -149,7 +150,49 @@ def test_the_seed_alone_decides():
     assert law.on_grid(single, grid(5, "xy")).dtype == torch.float32
 
 
+@pytest.mark.parametrize("nodes", [8, 9])
+def test_periodic_functions_of_a_file_are_interpolated_spectrally(tmp_path, nodes):
+    law = GaussianRandomField("periodic", modes=3).bind(BOXES[2])
+    xi = law.draw(4, seeded())
+    axes = {"x": torch.arange(nodes).double() / nodes, "y": -1 + 2 * torch.arange(7).double() / 7}
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["inputs/a"] = law.on_grid(xi, axes).numpy()
+    read = FromFile(str(tmp_path / "a.h5"), "a", "periodic").bind(BOXES[2])
+    order = read.draw(4, seeded(3))
+    assert sorted(order[:, 0].tolist()) == [0, 1, 2, 3]
+    X = torch.rand(11, 2, generator=seeded(), dtype=torch.float64)
+    for alpha in ((0, 0), (1, 0), (0, 2)):
+        expected = law.at(xi[order[:, 0].long()], X, alpha)
+        assert torch.allclose(read.at(order, X, alpha), expected, atol=1e-12 * float(expected.abs().max()))
+
+
+def test_functions_of_a_file_are_interpolated_linearly_and_kept_on_their_own_grid(tmp_path):
+    x = torch.tensor([0.0, 0.1, 0.4, 1.0], dtype=torch.float64)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["a"] = torch.stack([x**2, 3 * x]).numpy()
+        file["axes/x"] = x.numpy()
+    read = FromFile(str(tmp_path / "a.h5"), "a").bind(BOXES[1])
+    both = torch.tensor([[1.0], [0.0], [1.0]], dtype=torch.float64)
+    assert torch.equal(read.on_grid(both, {"x": x})[1], x**2)
+    found = read.on_grid(both, {"x": torch.tensor([0.05, 0.4, 0.7])})
+    assert torch.allclose(found[0], 3 * torch.tensor([0.05, 0.4, 0.7], dtype=torch.float64), atol=1e-7)  # float32 axis
+    assert torch.allclose(found[1], torch.tensor([0.005, 0.16, 0.58], dtype=torch.float64), atol=1e-7)
+    with pytest.raises(ProblemError, match="has 2 functions 'a', but 3 were asked for"):
+        read.draw(3, seeded())
+    with pytest.raises(ProblemError, match="has no derivatives"):
+        read.on_grid(both, {"x": x}, (1,))
+    with pytest.raises(ProblemError, match="not at 1.5"):
+        read.on_grid(both, {"x": x + 0.5})
+    with pytest.raises(ProblemError, match="unknown dataset 'b'"):
+        FromFile(str(tmp_path / "a.h5"), "b").bind(BOXES[1])
+    with pytest.raises(ProblemError, match="has 1 axes"):
+        FromFile(str(tmp_path / "a.h5"), "a").bind(BOXES[2])
+    with pytest.raises(ProblemError, match="without the upper end"):
+        FromFile(str(tmp_path / "a.h5"), "a", "periodic").bind(BOXES[1])
+
+
 WRONG = [
+    (lambda: FromFile("none.h5", "a"), "there is no file none.h5"),
     (lambda: GaussianRandomField("cosine"), "unknown kind of random field 'cosine'"),
     (lambda: GaussianRandomField(sigma=-1.0), "sigma=-1.0"), (lambda: GaussianRandomField(tau=-1.0), "tau=-1.0"),
     (lambda: GaussianRandomField(modes=0), "modes=0"), (lambda: GaussianRandomField(positive="square"), "positive="),
