@@ -101,7 +101,8 @@ class Equations:
         found = []
         for block in self.blocks:
             values = on_grid(block.program, functions, self.coordinates)
-            stacked = torch.stack([v.expand(len(u), *layout.shape) for v in values], -1)
+            batch = max(len(v) for v in (u, *values))
+            stacked = torch.stack([v.expand(batch, *layout.shape) for v in values], -1)
             found.append(Residual(block.name, stacked[self.inside(layout)]))
         return found
 

@@ -20,7 +20,7 @@ from ..calculus import GridAxis
 from ..errors import ProblemError
 from ..geometry import Box
 from ..problem import Problem
-from .recipe import DataOptions
+from .data import DataOptions
 
 
 @dataclass(frozen=True)

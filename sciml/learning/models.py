@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ProblemError, look_up, unknown_name
-from ..operators import FFNO, FNO, UNO
+from ..operators.fno import FFNO, FNO
+from ..operators.uno import UNO
 from .layout import Layout
 
 OWN = ("inputs", "outputs", "periodic", "generator", "dtype")         # arguments that are not the user's
