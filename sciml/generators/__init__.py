@@ -1,1 +1,8 @@
-"""Batched classical solvers in torch: the data and the references of families of problems."""
+"""Batched classical solvers that make samples for operators, each with its own accuracy."""
+
+from .burgers import Burgers
+from .darcy import Darcy
+from .solver import Accuracy, BatchSolver
+from .vorticity import Vorticity
+
+__all__ = ["Accuracy", "BatchSolver", "Burgers", "Darcy", "Vorticity"]
