@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from rich.table import Table
 from rich.text import Text
@@ -13,14 +15,15 @@ from rich.text import Text
 from ..calculus.quantity import derivative_suffix, is_number
 from ..errors import ProblemError
 from ..fields import parameter_count
+from ..learning import OperatorRecipe, OperatorTraining
 from ..objective import block_jacobians, idle_parts, idle_settings, make_recipe, point_count, spectrum, unused_options
 from ..objective.diagnose import worst
 from ..optim import DENSE, needs
 from ..points import Points
-from ..problem import load_problem
+from ..problem import Problem, load_problem
 from ..solution.truth import describe, resolve
 from ..training import Training
-from ..training.solve import split_settings
+from ..training.solve import plan, split_settings
 from .options import add_recipe_arguments, recipe_notes, recipe_options, settings
 from .show import console, number, say, working
 
@@ -40,7 +43,9 @@ def run(arguments) -> int:
     out = console()
     overrides, dotted = split_settings(settings(arguments.set))
     problem = load_problem(arguments.problem, overrides)
-    recipe = make_recipe(problem.defaults, {**recipe_options(arguments), **dotted})
+    recipe = plan(problem, {**recipe_options(arguments), **dotted})
+    if isinstance(recipe, OperatorRecipe):
+        return _family(problem, recipe)
     training = Training(problem, recipe, truth=resolve(problem, compute=False))
     out.print(Text(problem.title, style="bold"))
     ranges = ", ".join(f"{n} ∈ ({lo:g}, {hi:g})" for n, (lo, hi) in
@@ -63,6 +68,35 @@ def run(arguments) -> int:
     say(f"reference   {describe(training.truth)}")
     if arguments.spectrum:
         _spectra(training, out)
+    say("no mistakes found")
+    return 0
+
+
+def _family(problem: Problem, recipe: OperatorRecipe) -> int:
+    """What an operator of the family would learn, tried on a few functions."""
+    few = replace(recipe, options={**recipe.options, "data": {**recipe.options.get("data", {}), "train": 2, "test": 2}})
+    training = OperatorTraining(problem, few)
+    layout, data = training.layout, recipe.data_options()
+    console().print(Text(problem.title, style="bold"))
+    for name, family in problem.inputs.items():
+        say(f"input       {name}({', '.join(layout.over[name])}) ~ {family}")
+    for u, alphas in problem.derivative_set().items():
+        say(f"unknown     {u}: " + ", ".join(u + derivative_suffix(a, problem.coordinates) for a in alphas))
+    say("grid        " + " × ".join(f"{a.count} nodes in {a.name}{' (periodic)' if a.periodic else ''}"
+                                    for a in layout.axes))
+    times = "" if layout.times is None else f" at {layout.steps} times up to t = {float(layout.times[-1]):g}"
+    say(f"learns      {layout.sources} input channels ↦ {', '.join(layout.unknowns)}{times}, from "
+        f"{data.train} functions by loss={training.recipe.loss}, tested on {data.test}")
+    if training.symmetries is not None:
+        s = training.symmetries
+        say(f"symmetries  reflections {', '.join(s.flips) or 'none'}; exchanges "
+            f"{', '.join('↔'.join(p) for p in s.swaps) or 'none'}; shifts {', '.join(s.shifts) or 'none'}")
+    count = sum(p.numel() for p in training.operator.model.parameters())
+    say(f"operator    {recipe.model}, {count:,} parameters; {recipe.optimizer}, "
+        f"{recipe.total_steps(data.train) or 'as many as the time allows'} steps")
+    loss = float(training.advance())
+    say(f"loss        {number(loss)} before training")
+    say(f"reference   {problem.reference!r}")
     say("no mistakes found")
     return 0
 

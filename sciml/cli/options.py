@@ -9,6 +9,7 @@ import re
 from math import e, pi
 
 from ..errors import ProblemError
+from ..learning import OperatorRecipe
 from ..objective import Recipe
 from ..optim import is_second_order
 
@@ -28,6 +29,9 @@ FLAGS = {
     "refine": (str, "what the field gets more of between solves: splat for model=gaussian, or none"),
     "diagnose": (float, "seconds between diagnostics in metrics.jsonl: agreement of gradients, kernel traces, "
                         "effective dimension"),
+    "loss": (str, "of an operator: data, residual or both"),
+    "epochs": (int, "budget of an operator in passes over its training functions"),
+    "augment": (str, "of an operator: symmetry, covariance or none"),
     "precondition": (str, "preconditioner of the loss, e.g. h-minus-1, lu, pseudo-time"),
 }
 
@@ -88,8 +92,10 @@ def one_process() -> None:
                            "on one device; start it without torchrun, or with --nproc-per-node=1")
 
 
-def recipe_notes(recipe: Recipe) -> list[str]:
+def recipe_notes(recipe: Recipe | OperatorRecipe) -> list[str]:
     """What is allowed but costs accuracy."""
+    if isinstance(recipe, OperatorRecipe):
+        return []
     second = [s.optimizer for s in recipe.stages() if is_second_order(s.optimizer)]
     if recipe.dtype == "float32" and second:
         return [f"{second[0]} in float32 ends at relative errors of about 1e-3: its steps need differences that "

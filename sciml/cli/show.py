@@ -14,6 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..fields import parameter_count
+from ..learning import OperatorRecipe, OperatorSolution
+from ..learning.report import OperatorReport
 from ..objective import Recipe
 from ..problem import Problem
 from ..problem.hard import build
@@ -99,26 +101,45 @@ class Progress:
         every: Seconds between plain lines, at least; later lines come at every twentieth of the time.
     """
 
-    def __init__(self, problem: Problem, recipe: Recipe, stop: Interruption, every: float = PATIENCE):
+    def __init__(self, problem: Problem, recipe: Recipe | OperatorRecipe, stop: Interruption, every: float = PATIENCE):
         self.problem, self.recipe, self.stop, self.every = problem, recipe, stop, every
         self.live: Live | None = None
         self.printed: float | None = None
         self.shown = -1
-        self.last: Report | None = None
+        self.last: Report | OperatorReport | None = None
+        self.starting, self.heard = "starting …", time.perf_counter()
 
     def __enter__(self) -> Progress:
         out = console()
-        ansatz = build(self.problem, self.recipe.constraints)
-        trained = [b.name for b in self.problem.blocks if b.name not in ansatz.satisfied]
         out.print(Text(self.problem.title, style="bold"))
         say(f"{self.recipe.model}, {self.recipe.optimizer}, {self.recipe.dtype} on {self.recipe.device}")
-        if ansatz.satisfied:
-            say(wrapped(["built in", *sorted(ansatz.satisfied)], self.width))
-        say(wrapped(["trained ", *dict.fromkeys(trained)], self.width))
+        for line in self.header():
+            say(line)
         if out.is_terminal:
             self.live = Live(console=out, refresh_per_second=4, transient=True, get_renderable=self.render)
             self.live.__enter__()
         return self
+
+    def header(self) -> list[str]:
+        """What is trained and what is built in."""
+        if isinstance(self.recipe, OperatorRecipe):
+            data = self.recipe.data_options()
+            inputs, unknowns = ", ".join(self.problem.inputs), ", ".join(self.problem.unknowns)
+            how = {"data": f"{data.train} solved functions", "residual": f"{data.train} functions without solutions",
+                   "both": f"{data.train} solved functions and the equations"}
+            return [f"learns {inputs} ↦ {unknowns} from " + how.get(self.recipe.loss, f"{data.train} functions")]
+        ansatz = build(self.problem, self.recipe.constraints)
+        trained = [b.name for b in self.problem.blocks if b.name not in ansatz.satisfied]
+        held = [wrapped(["built in", *sorted(ansatz.satisfied)], self.width)] if ansatz.satisfied else []
+        return [*held, wrapped(["trained ", *dict.fromkeys(trained)], self.width)]
+
+    def solved(self, done: int, total: int) -> None:
+        """Says how many samples of an operator are made."""
+        self.starting = f"solving sample {done} of {total} …"
+        now = time.perf_counter()
+        if self.live is None and now - self.heard >= self.every:
+            self.heard = now
+            say(self.starting)
 
     def __exit__(self, *error) -> None:
         if self.live is not None:
@@ -126,7 +147,7 @@ class Progress:
         if self.last is not None and self.last.step != self.shown:
             say(self.line(self.last))
 
-    def __call__(self, report: Report) -> None:
+    def __call__(self, report: Report | OperatorReport) -> None:
         self.last = report
         if self.live is not None:
             return
@@ -140,24 +161,31 @@ class Progress:
         """Columns to fill."""
         return console().width if console().is_terminal else PLAIN_WIDTH
 
-    def left(self, report: Report) -> str:
+    def left(self, report: Report | OperatorReport) -> str:
         """Time left, where it can be told."""
         if self.stop():
             return "stopping after this step"
         guesses = []
         if self.recipe.time is not None:
             guesses.append(max(self.recipe.time - report.seconds, 0.0))
-        stages = self.recipe.stages()
-        planned = [s.steps for s in stages if s.steps is not None]
-        limits = [sum(planned)] if len(planned) == len(stages) else []
-        limits += [self.recipe.steps] if self.recipe.steps is not None else []
+        limits = self.planned()
         if limits and report.step and self.recipe.steps is not None or not guesses:
             steps_left = max(min(limits, default=0) - report.step, 0)
             if report.step:
                 guesses.append(report.seconds / report.step * steps_left)
         return f"{duration(min(guesses))} left" if guesses and min(guesses) > 0 else ""
 
-    def line(self, report: Report) -> str:
+    def planned(self) -> list[int]:
+        """Numbers of steps that end the run."""
+        if isinstance(self.recipe, OperatorRecipe):
+            total = self.recipe.total_steps(self.recipe.data_options().train)
+            return [total] if total is not None else []
+        stages = self.recipe.stages()
+        planned = [s.steps for s in stages if s.steps is not None]
+        limits = [sum(planned)] if len(planned) == len(stages) else []
+        return limits + ([self.recipe.steps] if self.recipe.steps is not None else [])
+
+    def line(self, report: Report | OperatorReport) -> str:
         """A report in as few lines as the width allows."""
         parts = [f"step {report.step}", duration(report.seconds), report.stage, f"loss {number(report.loss)}"]
         parts += [f"error {n} {number(v)}" for n, v in report.errors.items()]
@@ -170,9 +198,9 @@ class Progress:
 
     def render(self) -> Group:
         """What is live on the terminal."""
-        return Group(Text("starting …") if self.last is None else self.table(self.last))
+        return Group(Text(self.starting) if self.last is None else self.table(self.last))
 
-    def table(self, report: Report) -> Table:
+    def table(self, report: Report | OperatorReport) -> Table:
         """A report as a table for the terminal."""
         parts = [f"step {report.step}", duration(report.seconds), report.stage, f"loss {number(report.loss)}",
                  self.left(report)]
@@ -197,7 +225,7 @@ class Progress:
         return table
 
 
-def weight_of(report: Report, condition: str) -> str:
+def weight_of(report: Report | OperatorReport, condition: str) -> str:
     """Weight of a condition, and the range of those of its points; empty where neither was reported."""
     extras = report.extras
     own = extras.get(f"weight {condition}")
@@ -205,6 +233,27 @@ def weight_of(report: Report, condition: str) -> str:
     parts = [number(own)] if own is not None else []
     parts += [f"points {number(low)} to {number(high)}"] if low is not None and high is not None else []
     return ", ".join(parts)
+
+
+def operator_table(solution: OperatorSolution) -> None:
+    """Errors of an operator on its test functions, what it took, and the classical solver beside it."""
+    out, result = console(), solution.result()
+    if result["relative_l2"]:
+        table = Table(box=None, padding=(0, 2, 0, 0))
+        for name in ("unknown", "mean relative L2 error", "worst", "mean field"):
+            table.add_column(name, justify="left" if name == "unknown" else "right")
+        for u, e in result["relative_l2"].items():
+            table.add_row(Text(u), number(e), number(result["worst"][u]), number(result["null_score"][u]))
+        out.print(table)
+    data = f" after {result['data_seconds']:.1f} s of solving samples" if result["data_seconds"] else ""
+    say(f"{solution.steps} steps in {solution.seconds:.1f} s of training{data}, {result['parameters']:,} parameters, "
+        f"seed {result['seed']}, {result['threads']} threads, {result['dtype']}")
+    if "operator_seconds" in result:
+        pays = result["break_even"]
+        after = "never: it is not faster" if pays == float("inf") else f"from {pays:,.0f} functions on"
+        say(f"one function: operator {number(1e3 * result['operator_seconds'])} ms, reference solver "
+            f"{number(1e3 * result['solver_seconds'])} ms; pays off {after}")
+    say(f"reference: {result['reference']}")
 
 
 def errors_table(solution: Solution) -> None:

@@ -15,15 +15,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import ProblemError
-from ..objective import idle_parts, make_recipe
+from ..learning import OperatorRecipe, OperatorSolution, load_operator_run
+from ..objective import Recipe, idle_parts
 from ..plot import plot_run
 from ..problem import Problem, load_problem
 from ..solution import RunFolder, Solution, load_run
 from ..training import solve
-from ..training.solve import split_settings
+from ..training.solve import plan, plan_of, split_settings
 from .interruption import Interruption
 from .options import add_recipe_arguments, one_process, recipe_notes, recipe_options, settings
-from .show import Progress, errors_table, say, succeeded, warn, working
+from .show import Progress, errors_table, operator_table, say, succeeded, warn, working
 
 HELP = "train a problem with its recipe and compare it with its reference"
 
@@ -45,20 +46,21 @@ def run(arguments) -> int:
     dotted: dict[str, object] = {}                     # a resumed run takes none
     if arguments.resume:
         problem, options, out = _resumed(arguments, given, entries)
-        recipe = make_recipe({}, options)
+        recipe = plan_of(options)
     else:
         if not arguments.problem:
             raise ProblemError("name a problem: a path or one of `sciml list problems`")
         overrides, dotted = split_settings(entries)
         problem = load_problem(arguments.problem, overrides)
-        recipe = make_recipe(problem.defaults, {**given, **dotted})
+        recipe = plan(problem, {**given, **dotted})
         out = Path(arguments.out) if arguments.out else claim_folder(problem)
-    for note in [*recipe_notes(recipe), *idle_parts([recipe], dotted)]:
+    idle = [] if isinstance(recipe, OperatorRecipe) else idle_parts([recipe], dotted)
+    for note in [*recipe_notes(recipe), *idle]:
         warn(note)
     try:
         with Interruption() as stop, Progress(problem, recipe, stop) as progress:
             solution = solve(problem, out=out, resume=bool(arguments.resume), on_report=progress, stop=stop,
-                             **recipe.as_dict())
+                             on_data=progress.solved, **recipe.as_dict())
     except ProblemError:
         _release(out)
         raise
@@ -75,8 +77,12 @@ def _resumed(arguments, given: dict, entries: dict) -> tuple[Problem, dict, Path
     if arguments.problem or arguments.out:
         raise ProblemError("--resume RUN continues a run folder with its own problem; leave PROBLEM and --out out")
     run_folder = RunFolder(arguments.resume)
-    problem, recipe, _ = load_run(run_folder, given.get("device"))
-    fixed = set(given) - {"time", "steps", "device"}
+    recipe: Recipe | OperatorRecipe
+    if run_folder.holds_operator:
+        problem, recipe, _ = load_operator_run(run_folder, given.get("device"))
+    else:
+        problem, recipe, _ = load_run(run_folder, given.get("device"))
+    fixed = set(given) - {"time", "steps", "epochs", "device"}
     if fixed or entries:
         name = next(iter([*sorted(fixed), *entries]))
         raise ProblemError(f"{name} cannot change when a run is resumed; only --time, --steps and --device can")
@@ -107,8 +113,11 @@ def _release(out: Path) -> None:
         out.rmdir()
 
 
-def show(solution: Solution) -> None:
+def show(solution: Solution | OperatorSolution) -> None:
     """Status, errors and found parameters of a solution."""
     if solution.status != "ok":
         warn(solution.status)
+    if isinstance(solution, OperatorSolution):
+        operator_table(solution)
+        return
     errors_table(solution)

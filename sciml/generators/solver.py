@@ -43,6 +43,11 @@ class BatchSolver(ABC):
     def reads(self) -> tuple[str, ...]:
         """Names of the input functions."""
 
+    @property
+    def gives(self) -> tuple[str, ...]:
+        """Names of the unknowns that `solve` returns."""
+        return (self.unknown,)  # type: ignore[attr-defined]
+
     @abstractmethod
     def solve(self, inputs: Fields, axes: Fields, times: Tensor | None = None) -> dict[str, Tensor]:
         """Solutions by name of the unknown.

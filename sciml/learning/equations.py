@@ -117,9 +117,9 @@ class Equations:
                 worst = max(float(v.expand(len(G), *layout.shape)[part].abs().max())
                             for v in values for part in _faces(layout, face))
                 if worst > 1e-4 * (1.0 + float(G.abs().max())):
-                    raise ProblemError(f"condition {block.name!r}: the built-in data miss it by {worst:.2g} on {face!r} "
-                                       "for some of the input functions; data that meet in a corner must agree there "
-                                       "for every input (kind=\"dirichlet\" vanishes on the boundary)")
+                    raise ProblemError(f"condition {block.name!r}: what is built in misses it by {worst:.2g} on "
+                                       f"{face!r} for some input functions; data that meet in a corner must agree "
+                                       "there for every input (kind=\"dirichlet\" vanishes on the boundary)")
 
     def inside(self, layout: Layout) -> tuple:
         """Slices that leave out what is built in: the ends of axes that are not periodic, and the initial time."""

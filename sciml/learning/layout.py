@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..calculus import GridAxis
 from ..errors import ProblemError
+from ..generators import BatchSolver
 from ..geometry import Box
 from ..problem import Problem
 from .data import DataOptions
@@ -146,7 +147,10 @@ def make_layout(problem: Problem, data: DataOptions, residual: bool) -> Layout:
         low, high = bounds["t"]
         count = 1 if times == "final" else int(times)
         chosen = torch.linspace(low, high, count + 1, dtype=torch.float64)[1:]
-    return Layout(axes, tuple(problem.unknowns), over, chosen, data.history)
+    unknowns = tuple(problem.unknowns)
+    if not residual and isinstance(problem.reference, BatchSolver):
+        unknowns = tuple(u for u in unknowns if u in problem.reference.gives)
+    return Layout(axes, unknowns, over, chosen, data.history)
 
 
 def _axis(name: str, ends: tuple[float, float], count: int, periodic: bool, data: DataOptions, rough: bool) -> GridAxis:

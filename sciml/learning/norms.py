@@ -3,7 +3,7 @@
     steady:     loss² = rᵀ A₀⁻ᵖ r / r₀ᵀ A₀⁻ᵖ r₀,      A₀ = −Δ_h on the nodes inside, p = half the equation's order
     evolution:  loss² = |P₀⁻¹ r|² / |P₀⁻¹ r₀|²,       P₀ = c ∂_t + σ(k) for each mode k in space, u = 0 at the start
 
-r₀ is the residual of u = G, what a network that gives 0 leaves. For a coefficient between a₋ and a₊ times A₀, rᵀA₀⁻¹r is
+r₀ is the residual of u = G, what a network that gives 0 leaves. For a coefficient between a₋ and a₊, rᵀA₀⁻¹r is
 the squared error in the energy norm up to the factor a₊/a₋ (the residual transform of De Ryck et al. 2024,
 arXiv:2310.05801, on a grid); |r|² weighs the error of mode k by k⁴ instead. c and σ are the equation's own: its
 linearisation at G, averaged over a batch, applied to t and to the modes.
@@ -11,14 +11,17 @@ linearisation at G, averaged over a batch, applied to t and to the modes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from ..calculus import GridAxis
+from ..calculus import GridAxis, Slope
+from ..problem import Block
 from .equations import Equations
 from .layout import Layout
+
+Norm = Callable[[Tensor], Tensor]
 
 
 class Plain:
@@ -92,7 +95,7 @@ class InverseEvolution:
         return torch.einsum("...ij,...j->...i", self.inverse, r).square().flatten(1).mean(1)
 
 
-def build_norms(equations: Equations, layout: Layout, inputs: Mapping[str, Tensor], kind: str) -> dict[str, object]:
+def build_norms(equations: Equations, layout: Layout, inputs: Mapping[str, Tensor], kind: str) -> dict[str, Norm]:
     """A norm for every equation.
 
     Args:
@@ -106,11 +109,11 @@ def build_norms(equations: Equations, layout: Layout, inputs: Mapping[str, Tenso
         return {n: Plain() for n in names}
     G = equations.lift(layout, inputs)
     if "t" not in layout.names:
-        orders = {b.name: _order(b, layout, equations) for b in equations.blocks}
+        orders = {b.name: _order(b) for b in equations.blocks}
         return {n: InverseLaplacian(layout.axes, orders[n] / 2, G) for n in names}
     if layout.names[-1] != "t":
         return {n: Plain() for n in names}
-    found: dict[str, object] = {}
+    found: dict[str, Norm] = {}
     time = layout.axes[-1]
     t = (time.nodes() - time.low).to(G)
     ramp = _slope(equations, layout, G, inputs, torch.ones_like(G) * t[:, None])
@@ -154,9 +157,7 @@ def _symbols(equations: Equations, layout: Layout, G: Tensor, inputs, block: int
     return fit[0] + fit[1] * lam[..., None]
 
 
-def _order(block, layout: Layout, equations: Equations) -> int:
+def _order(block: Block) -> int:
     """Highest derivative of an unknown in space, fluxes counted."""
-    from ..calculus import Slope
-
     leaves = max((sum(alpha) for kind, _, alpha in block.program.leaves if kind == "unknown"), default=0)
     return max(leaves + any(isinstance(f, Slope) for f in block.program.functions), 1)

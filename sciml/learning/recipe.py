@@ -88,7 +88,7 @@ class OperatorRecipe:
 
     def data_options(self) -> DataOptions:
         """Options of the data."""
-        given = dict(self.options.get("data", {}))
+        given: dict[str, Any] = dict(self.options.get("data", {}))
         valid = [f.name for f in fields(DataOptions)]
         for name in given:
             if name not in valid:

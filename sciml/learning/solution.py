@@ -106,10 +106,11 @@ class OperatorSolution:
                                "predict(snapshots)")
         over = self.layout.over
         for name in inputs:
-            look_up("input", name, over)
+            look_up("input", name, dict(over))
         found, sizes, single = {}, dict(zip(self.layout.names, self.layout.shape, strict=True)), False
         for name, axes in over.items():
-            look_up("input; it is missing and needed is", name, inputs)
+            if name not in inputs:
+                raise ProblemError(f"the input {name!r} is missing; the operator takes {', '.join(over)}")
             values = torch.as_tensor(np.asarray(inputs[name]), dtype=self.training.dtype, device=self.training.device)
             if values.ndim == len(axes):
                 values, single = values[None], True

@@ -312,6 +312,10 @@ class OperatorTraining:
         return OperatorReport(self.step, round(self.seconds, 4), self.recipe.optimizer, self.loss,
                               {self.recipe.loss: self.loss}, found, {}, {"epoch": float(self.epoch)})
 
+    def drawn_points(self) -> dict:
+        """None: functions are drawn, not points."""
+        return {}
+
     def state_dict(self) -> dict:
         """A copy of everything that changes; the samples follow from the recipe."""
         return deepcopy({"step": self.step, "seconds": self.seconds, "epoch": self.epoch, "order": self.order,

@@ -17,6 +17,7 @@ from sciml.plot.diagnostics import diagnostics_figure
 from sciml.plot.fields import solution_figure
 from sciml.plot.gaussians import gaussians_figure
 from sciml.plot.lines import lines_figure
+from sciml.plot.operators import operator_errors_figure, operator_figure
 from sciml.plot.points import points_figure
 from sciml.plot.run import RunData, read_run
 from sciml.plot.streamlines import streamlines_figure
@@ -34,6 +35,8 @@ __all__ = [
     "export_vtu",
     "gaussians_figure",
     "lines_figure",
+    "operator_errors_figure",
+    "operator_figure",
     "plot_comparison",
     "plot_run",
     "points_figure",
@@ -44,6 +47,8 @@ __all__ = [
 ]
 
 FIGURES = {
+    "operator": operator_figure,
+    "operator_errors": operator_errors_figure,
     "solution": solution_figure,
     "lines": lines_figure,
     "training": training_figure,

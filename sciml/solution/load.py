@@ -25,6 +25,8 @@ def load_run(run: RunFolder, device: str | None = None,
     if not run.path.is_dir():
         raise ProblemError(f"there is no run folder {str(run.path)!r}; `sciml solve` prints the folder that it writes")
     config = run.read_json("config.json")
+    if run.holds_operator:
+        raise ProblemError(f"{run.path} holds a solution operator; load it with sciml.OperatorSolution.load")
     where = f"{run.path / 'config.json'}"
     plain = {k: v for k, v in config.items() if k not in ("overrides", "problem")}
     if device is not None:

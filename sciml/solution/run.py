@@ -137,6 +137,11 @@ class RunFolder:
         """Whether there is a state to resume from."""
         return (self.path / "checkpoint.pt").is_file()
 
+    @property
+    def holds_operator(self) -> bool:
+        """Whether the run learnt an operator: its config has samples."""
+        return "loss" in self.read_json("config.json")
+
     def load_checkpoint(self, device: str = "cpu") -> dict:
         """The saved state; never executes code from the file.
 

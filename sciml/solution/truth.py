@@ -19,12 +19,15 @@ import torch
 from ..calculus import Program
 from ..elements.discrete import Discrete
 from ..errors import ProblemError, unknown_name
+from ..generators import BatchSolver
 from ..mesh import Complex
 from ..mesh.geometry import node_shares
 from ..mesh.structured import refined
 from ..problem import Normalized, Problem
 from ..problem.setting import function_name
 from ..references.reference import Grid, load_with_origin
+
+MEMBER_NODES, MEMBER_TIMES = {1: 256, 2: 65}, 41     # of the grid on which one member of a family is solved
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +112,8 @@ def _resolve(problem: Problem, compute: bool) -> Truth:
         return _from_grid(problem, grid, path.name)
     if isinstance(reference, Mapping):
         return _from_formulas(problem, reference)
+    if isinstance(reference, BatchSolver):
+        return _from_grid(problem, _member(problem, reference), "the solver of the family")
     if callable(reference):
         if not compute:
             return replace(_without(problem), how=f"computed by {function_name(reference, 'a function')}; not run here")
@@ -123,6 +128,33 @@ def _resolve(problem: Problem, compute: bool) -> Truth:
         return _from_elements(problem, reference)
     raise ProblemError("reference must be a file name, a dict of formulas by unknown, or a function; got "
                        f"{type(reference).__name__}")
+
+
+def _member(problem: Problem, solver: BatchSolver) -> Grid:
+    """One member of a family, on a grid that its solver makes."""
+    inputs = problem.setting.inputs
+    axes: dict[str, torch.Tensor] = {}
+    times: torch.Tensor | None = None
+    nodes = MEMBER_NODES.get(len(problem.domain.space), 33)
+    for name, (low, high) in zip(problem.domain.names, problem.domain.bounds, strict=True):
+        if name == "t":
+            times = torch.linspace(low, high, MEMBER_TIMES, dtype=torch.float64)
+        else:
+            axes[name] = torch.linspace(low, high, nodes + solver.periodic, dtype=torch.float64)
+            axes[name] = axes[name][:nodes]
+
+    def on(grid):
+        return {n: drawn.family.on_grid(drawn.coefficients, {c: grid[c] for c in drawn.family.over or ()})
+                for n, drawn in inputs.items()}
+
+    values = solver.solve(on(axes), axes, times)
+    accuracy = solver.accuracy(on, axes, times)
+    columns = axes if times is None else {**axes, "t": times}
+    order = list(columns)
+    coordinates = {n: columns[n].numpy() for n in problem.domain.names}
+    unknowns = {u: np.moveaxis(v[0].numpy(), range(len(order)), [problem.domain.names.index(n) for n in order])
+                for u, v in values.items()}
+    return Grid(coordinates, unknowns, "grid", accuracy.error, accuracy.how)
 
 
 def _changed(problem: Problem, arguments: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from ..learning import OperatorSolution, OperatorTraining
 from ..solution import RunFolder, Solution, Trail
 from .training import Training
 
@@ -59,11 +60,10 @@ class Keeper:
         if self._pending and self.write(lambda run: run.append_metrics(self._pending)):
             self._pending = []
 
-    def checkpoint(self, training: Training, always: bool = False) -> None:
+    def checkpoint(self, training: Training | OperatorTraining, always: bool = False) -> None:
         """Takes and writes the state, if it is time to."""
         if self.run is not None:
-            points = training.objective.points
-            self.trail.add(training.step, training.seconds, {b.name: points[b.name] for b in training.scene.blocks})
+            self.trail.add(training.step, training.seconds, training.drawn_points())
         elapsed = training.seconds - self._saved
         if not always and elapsed < min(CHECKPOINT_SECONDS, self._cost / SHARE):
             return
@@ -76,7 +76,7 @@ class Keeper:
             self.trouble = ""
         self._saved, self._cost = training.seconds, time.perf_counter() - start
 
-    def results(self, solution: Solution) -> None:
+    def results(self, solution: Solution | OperatorSolution) -> None:
         """solution.h5 and result.json; what could not be written becomes the status."""
         kept = self.write(solution.write_arrays)
         if self._pending or not kept:

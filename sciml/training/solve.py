@@ -5,26 +5,54 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
 
 from ..errors import ProblemError, TrainingError
-from ..objective import idle_parts, idle_settings, make_recipe, unused_options
+from ..learning import OperatorRecipe, OperatorSolution, OperatorTraining, is_operator, make_operator_recipe
+from ..objective import Recipe, idle_parts, idle_settings, make_recipe, unused_options
 from ..problem import Problem, load_problem
 from ..solution import RunFolder, Solution
 from .doubts import gaps
 from .keeping import Keeper
-from .training import Report, Training
+from .training import Training
 
 log = logging.getLogger(__name__)                   # a status; the command line shows it at the end
 notes = logging.getLogger("sciml.notes")            # what a user should know
 
 
+def plan(problem: Problem, options: Mapping[str, object]) -> Recipe | OperatorRecipe:
+    """The recipe for a problem: of operator learning if the model is an operator, else of a field.
+
+    A problem's defaults are for one of the two; asked for the other, they are left out.
+
+    Args:
+        problem: What is solved.
+        options: The user's, which may be dotted.
+
+    Raises:
+        ProblemError: Something in them does not make sense.
+    """
+    defaults = problem.defaults
+    own, asked = defaults.get("model"), options.get("model")
+    learnt = is_operator(own if asked is None else asked)
+    if learnt != is_operator(own):
+        defaults = {}
+    return make_operator_recipe(defaults, options) if learnt else make_recipe(defaults, options)
+
+
+def plan_of(options: Mapping[str, object]) -> Recipe | OperatorRecipe:
+    """The recipe that the options of a run spell out."""
+    return make_operator_recipe({}, options) if is_operator(options.get("model")) else make_recipe({}, options)
+
+
 def solve(problem: Problem | str | os.PathLike, *, out: str | os.PathLike | None = None, resume: bool = False,
-          network: nn.Module | None = None, on_report: Callable[[Report], None] | None = None,
-          set: dict | None = None, stop: Callable[[], str] | None = None, **options) -> Solution:
+          network: nn.Module | None = None, on_report: Callable[[Any], None] | None = None,
+          set: dict | None = None, stop: Callable[[], str] | None = None,
+          on_data: Callable[[int, int], None] | None = None, **options) -> Any:
     """Solves a problem.
 
     Args:
@@ -32,14 +60,16 @@ def solve(problem: Problem | str | os.PathLike, *, out: str | os.PathLike | None
         out: Run folder to keep; None: nothing is written.
         resume: Continue the run in `out` from its checkpoint.
         network: Your own module (N, D) → (N, C) instead of `model`; conditions then stay in the loss.
-        on_report: Called with every `Report`.
+        on_report: Called with every `Report` (`OperatorReport`).
         set: Constants of the problem file to replace, and dotted options.
         stop: Asked after each step; a text that is not empty ends the run, and is its reason.
+        on_data: Told (done, total) while the samples of an operator are made.
         options: Any option of `Recipe` (`model`, `optimizer`, `sampler`, `time`, `steps`, `seed`, …). `time` counts
             training steps only; what a run took with everything else is `wall_seconds` of the solution.
 
     Returns:
-        The solution; its `status` is "ok" or a sentence (non-finite loss, interrupted by the user, …).
+        A `Solution`, for operator models an `OperatorSolution`; its `status` is "ok" or a sentence (non-finite loss,
+        interrupted by the user, …).
 
     Raises:
         ProblemError: Something does not make sense; nothing was trained.
@@ -50,11 +80,19 @@ def solve(problem: Problem | str | os.PathLike, *, out: str | os.PathLike | None
         problem = load_problem(problem, overrides)
     elif overrides:
         raise ProblemError("set= replaces constants of problem files; build the Problem with other values instead")
-    recipe = make_recipe(problem.defaults, {**options, **dotted})
-    training = Training(problem, recipe, network)
-    told = [key for key in (*options, *dotted) if "." in key]
-    for note in [*unused_options(problem, training.objective), *idle_settings(recipe), *idle_parts([recipe], told)]:
-        notes.warning("%s", note)
+    recipe = plan(problem, {**options, **dotted})
+    training: Training | OperatorTraining
+    if isinstance(recipe, OperatorRecipe):
+        if network is not None:
+            raise ProblemError(f"network= is a field of points, and model={recipe.model} learns an operator; leave one "
+                               "of them out")
+        training = OperatorTraining(problem, recipe, on_data)
+    else:
+        training = Training(problem, recipe, network)
+        told = [key for key in (*options, *dotted) if "." in key]
+        for note in [*unused_options(problem, training.objective), *idle_settings(recipe),
+                     *idle_parts([recipe], told)]:
+            notes.warning("%s", note)
     run = None if out is None else RunFolder(out)
     history: list[dict] = []
     if run is not None:
@@ -69,9 +107,13 @@ def solve(problem: Problem | str | os.PathLike, *, out: str | os.PathLike | None
                       "more steps or time, counted from its beginning", training.step, training.seconds)
     keeper = Keeper(run, history, training.step)
     status = _exhaust(training, keeper, on_report, stop)
-    config = config_of(training)
-    solution = Solution(problem, training.objective, training.truth, keeper.history, config, status, keeper.state,
-                        round(time.perf_counter() - start, 3))
+    config, wall = config_of(training), round(time.perf_counter() - start, 3)
+    solution: Solution | OperatorSolution
+    if isinstance(training, OperatorTraining):
+        solution = OperatorSolution(problem, training, keeper.history, config, status, keeper.state, wall)
+    else:
+        solution = Solution(problem, training.objective, training.truth, keeper.history, config, status, keeper.state,
+                            wall)
     if run is not None:
         keeper.results(solution)
     return solution
@@ -82,14 +124,14 @@ def split_settings(settings: dict) -> tuple[dict, dict]:
     return ({k: v for k, v in settings.items() if "." not in k}, {k: v for k, v in settings.items() if "." in k})
 
 
-def config_of(training: Training) -> dict:
+def config_of(training: Training | OperatorTraining) -> dict:
     """Content of config.json."""
     source = training.problem.source
     return {**training.recipe.as_dict(), "overrides": dict(source.overrides) if source else {},
             "problem": str(source.path.resolve()) if source else training.problem.title}
 
 
-def _open(run: RunFolder, training: Training, resume: bool) -> list[dict]:
+def _open(run: RunFolder, training: Training | OperatorTraining, resume: bool) -> list[dict]:
     """Prepares a run folder; returns the reports so far."""
     if resume:
         run.tidy()
@@ -109,7 +151,7 @@ def _open(run: RunFolder, training: Training, resume: bool) -> list[dict]:
     return []
 
 
-def _restore(run: RunFolder, training: Training) -> None:
+def _restore(run: RunFolder, training: Training | OperatorTraining) -> None:
     """Puts the training where its checkpoint is."""
     state = run.load_checkpoint(training.recipe.device)
     try:
@@ -119,7 +161,7 @@ def _restore(run: RunFolder, training: Training) -> None:
                            "the options of the run's config.json") from error
 
 
-def _exhaust(training: Training, keeper: Keeper, on_report: Callable[[Report], None] | None,
+def _exhaust(training: Training | OperatorTraining, keeper: Keeper, on_report: Callable[[Any], None] | None,
              stop: Callable[[], str] | None) -> str:
     """Runs to the end, or back to the last good state; returns the status."""
     keeper.checkpoint(training, always=True)
@@ -130,7 +172,8 @@ def _exhaust(training: Training, keeper: Keeper, on_report: Callable[[Report], N
                 on_report(report)
             keeper.checkpoint(training)
         keeper.checkpoint(training, always=True)
-        if doubt := gaps(training, keeper.history[0]["losses"]):
+        doubt = gaps(training, keeper.history[0]["losses"]) if isinstance(training, Training) else ""
+        if doubt:
             notes.warning("%s", doubt)
         return training.stopped or "ok"
     except (TrainingError, torch.OutOfMemoryError) as error:

@@ -87,6 +87,10 @@ class Training:
     def __init__(self, problem: Problem, recipe: Recipe, network: nn.Module | None = None,
                  truth: Truth | None = None):
         self.problem, self.recipe = problem, recipe
+        if problem.rough:
+            raise ProblemError(f"the equations ask for a derivative of the input {problem.rough[0]!r}, which jumps; "
+                               "learn the operator on a grid (model=fno), where fluxes are differenced, or write the "
+                               "equation as Weak on a mesh")
         self.truth = resolve(problem) if truth is None else truth
         self.objective, self.ansatz = build_objective(problem, recipe, network)
         points = default_points(self.objective.field) if recipe.points is None else recipe.points
@@ -287,6 +291,10 @@ class Training:
                       parameters, {**self.driver.extras(), **self.sampler.extras(),
                                    **self.balance.extras(self.objective), **self.refiner.extras(self.objective.field),
                                    **self._diagnose()})
+
+    def drawn_points(self) -> dict[str, Points]:
+        """Points of the conditions whose points are drawn."""
+        return {b.name: self.objective.points[b.name] for b in self.scene.blocks}
 
     def state_dict(self) -> dict:
         """A copy of everything that changes: an exact resume needs no more."""
