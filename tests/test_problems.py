@@ -16,6 +16,7 @@ from sciml.calculus import Program, d
 from sciml.elements.space import Space
 from sciml.fields import Nodal
 from sciml.fields.nodal import stream
+from sciml.learning import OperatorTraining, make_operator_recipe
 from sciml.mesh import Cells, Complex
 from sciml.mesh.kinds import KINDS
 from sciml.objective import build_objective
@@ -31,6 +32,8 @@ FILES = sorted((Path(__file__).resolve().parent.parent / "problems").glob("*.py"
 PROBLEMS = {path.stem: sciml.load_problem(path) for path in FILES}
 FORMULAS = [n for n, p in PROBLEMS.items() if isinstance(p.reference, dict)]
 STORED = [n for n, p in PROBLEMS.items() if isinstance(p.reference, str)]
+FAMILIES = [n for n, p in PROBLEMS.items() if p.inputs]
+FIELDS = [n for n in PROBLEMS if n not in FAMILIES]
 MESHES = [n for n in STORED if isinstance(PROBLEMS[n].domain, Mesh)]
 GRIDS = [n for n in STORED if n not in MESHES]
 N = 400
@@ -161,13 +164,13 @@ def test_every_problem_file_is_short_and_documented_and_has_a_reference_and_a_re
     assert lines[0].endswith(".") and not lines[1].strip() and "=" in lines[2]
     assert "Reference" in problem.source.doc
     assert problem.reference is not None and problem.title
-    assert {"model", "points", "time"} <= set(problem.defaults)
+    assert ({"model", "data"} if problem.inputs else {"model", "points", "time"}) <= set(problem.defaults)
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_every_reference_covers_every_unknown_and_every_parameter_to_be_found(name):
     problem, truth = PROBLEMS[name], resolve(PROBLEMS[name])
-    assert set(truth.values) == set(problem.unknowns)
+    assert set(truth.values) == set(problem.reference.gives if problem.inputs else problem.unknowns)
     assert set(problem.trainable) <= set(truth.parameters)
     assert all(np.isfinite(v).all() and v.std() > 0 for v in truth.values.values())
 
@@ -364,7 +367,17 @@ def test_a_reference_on_a_mesh_satisfies_the_weak_form_up_to_its_elements(name):
 # --- recipes -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_recipe_of_a_family_builds_and_takes_two_steps(name):
+    problem = PROBLEMS[name]
+    make_operator_recipe(problem.defaults, {})
+    small = {"data.grid": 16, "data.train": 3, "data.test": 2, "model.width": 4, "model.modes": 3, "steps": 2}
+    reports = list(OperatorTraining(problem, make_operator_recipe(problem.defaults, small)).run())
+    assert reports[-1].step == 2 and np.isfinite([r.loss for r in reports]).all()
+    assert set(reports[-1].errors) == set(problem.reference.gives)
+
+
+@pytest.mark.parametrize("name", FIELDS)
 def test_every_recipe_builds_and_takes_two_steps(name):
     problem = PROBLEMS[name]
     make_recipe(problem.defaults, {})

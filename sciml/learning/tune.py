@@ -48,8 +48,7 @@ def tuned(training: OperatorTraining, inputs: Mapping[str, Tensor], layout: Layo
 
 
 def _descend(training: OperatorTraining, inputs: Mapping[str, Tensor], seconds: float) -> None:
-    operator = training.operator
-    parameters = [p for p in operator.model.parameters() if p.requires_grad]
+    parameters = [p for p in training.operator.model.parameters() if p.requires_grad]
     optimizer = torch.optim.LBFGS(parameters, lr=1.0, max_iter=20, history_size=50, line_search_fn="strong_wolfe")
     channels = training.channels(Samples(inputs))
     start = time.perf_counter()
@@ -62,7 +61,7 @@ def _descend(training: OperatorTraining, inputs: Mapping[str, Tensor], seconds: 
 
     before = float("inf")
     while time.perf_counter() - start < seconds:
-        loss = float(optimizer.step(closure))
+        loss = float(optimizer.step(closure).detach())
         if not loss < before * (1 - 1e-9):
             break
         before = loss

@@ -1,0 +1,274 @@
+"""Learning of solution operators: residuals on grids, norms, symmetries, training, resume, errors at the door."""
+
+from math import pi
+
+import numpy as np
+import pytest
+import torch
+
+import sciml
+from sciml import Box, Dirichlet, Equation, GaussianRandomField, Initial, Periodic, Problem, ProblemError, RandomNumber
+from sciml.learning import OperatorSolution, OperatorTraining, make_operator_recipe
+from sciml.learning.models import Normaliser, relative_errors
+from sciml.learning.symmetry import find_symmetries
+
+DARCY = {"data.grid": 17, "data.train": 12, "data.test": 6, "model.width": 6, "model.modes": 4, "batch": 4,
+         "dtype": "float64"}
+BURGERS = {"data.grid": (32, 17), "data.train": 6, "data.test": 4, "model.width": 6, "model.modes": 4, "batch": 3,
+           "dtype": "float64", "loss": "residual"}
+
+
+def training(name, **options):
+    problem = name if isinstance(name, Problem) else sciml.load_problem(name)
+    return OperatorTraining(problem, make_operator_recipe(problem.defaults, options))
+
+
+@pytest.fixture(scope="module")
+def darcy():
+    return training("darcy", loss="residual", epochs=1, **DARCY)
+
+
+# --- residuals and their norms ---------------------------------------------------------------------------------------
+
+
+def test_the_solver_of_a_family_makes_its_residual_on_the_grid_vanish(darcy):
+    test = darcy.test
+    assert float(darcy._residual_loss(test.outputs, test.inputs)) < 1e-9          # conjugate gradients stop at 1e-10
+    assert float(darcy._residual_loss(0 * test.outputs, test.inputs)) == pytest.approx(1.0, abs=1e-14)
+
+
+def test_the_preconditioned_residual_is_the_energy_of_the_inverse_laplacian(darcy):
+    generator = torch.Generator().manual_seed(0)
+    r = torch.randn(2, 15, 15, 1, generator=generator, dtype=torch.float64)
+    T = 2 * torch.eye(15) - torch.diag(torch.ones(14), 1) - torch.diag(torch.ones(14), -1)
+    T = T.double() * 16**2
+    A = torch.kron(T, torch.eye(15).double()) + torch.kron(torch.eye(15).double(), T)
+    expected = [float(v.flatten() @ torch.linalg.solve(A, v.flatten())) for v in r[..., 0]]
+    found = darcy.norms["darcy"](r)
+    assert np.allclose(found, expected, rtol=1e-12)
+
+
+def test_the_preconditioned_residual_bounds_the_energy_of_the_error_by_the_contrast(darcy):
+    generator = torch.Generator().manual_seed(1)
+    test = darcy.test
+    e = torch.randn(test.outputs.shape, generator=generator, dtype=torch.float64)
+    e = e * darcy.equations.bubble(darcy.layout, test.inputs)
+    u = test.outputs
+    loss = [float(darcy._residual_loss((u + 1e-3 * e)[i:i + 1], {"a": test.inputs["a"][i:i + 1]})) for i in range(6)]
+    a = test.inputs["a"]
+
+    def energy(v):
+        parts = [(0.5 * (a[:, 1:] + a[:, :-1]) * (v[:, 1:] - v[:, :-1]) ** 2).flatten(1).sum(1),
+                 (0.5 * (a[:, :, 1:] + a[:, :, :-1]) * (v[:, :, 1:] - v[:, :, :-1]) ** 2).flatten(1).sum(1)]
+        return (parts[0] + parts[1]).sqrt()
+
+    ratio = np.array(loss) / (energy(1e-3 * e[..., 0]) / energy(u[..., 0])).numpy()
+    assert ((ratio > 0.5) & (ratio < 2)).all()                                     # √(12/3) either way
+
+
+def heat(nu=0.05):
+    return Problem(Box(x=(0, 1), t=(0, 1)), "u", [
+        Equation(lambda u: u.t - nu * u.xx), Initial(u=lambda u0: u0), Periodic(on="x")],
+        inputs=dict(u0=GaussianRandomField(kind="periodic", sigma=25.0, tau=5.0, alpha=2.0, over="x")))
+
+
+def test_the_preconditioned_residual_of_a_linear_evolution_is_the_error_itself():
+    run = training(heat(), model="fno", epochs=1, **BURGERS)
+    generator = torch.Generator().manual_seed(0)
+    G = run.equations.lift(run.layout, run.train.inputs)
+    x, t = run.layout.axes[0].nodes()[:, None], run.layout.axes[1].nodes()
+    e = (torch.randn(6, 1, 1, generator=generator, dtype=torch.float64) * torch.sin(2 * pi * x) * t**2)[..., None]
+    norm = run.norms["equation"]
+    residuals = lambda u: run.equations.residuals(run.layout, u, run.train.inputs)[0].values
+    found = norm(residuals(G + e) - residuals(G)).sqrt()
+    expected = e[:, :, 1:].square().flatten(1).mean(1).sqrt()
+    # σ is fitted to the eigenvalues of −Δ_h, of which the Fourier derivative differs by (2πh)²/12 of itself
+    assert np.allclose(found, expected, rtol=1e-2)
+
+
+def test_burgers_in_space_and_time_is_solved_by_its_reference_to_the_order_of_the_differences():
+    problem = sciml.load_problem("burgers_operator")
+    losses = []
+    for n in (9, 17):
+        run = training(problem, **{**BURGERS, "data.grid": (256, n)}, epochs=1)
+        losses.append(float(run._residual_loss(run.test.outputs, run.test.inputs)))
+    assert losses[1] < losses[0] / 2                # order 2 in time where u is smooth; the first steps see more modes
+
+
+def test_initial_data_are_built_in_for_every_input():
+    run = training("burgers_operator", epochs=1, **BURGERS)
+    u = run.evaluate(run.test)
+    assert torch.allclose(u[:, :, 0, 0], run.test.inputs["u0"], atol=1e-12)
+
+
+def test_data_that_disagree_in_a_corner_for_some_inputs_are_refused():
+    problem = Problem(Box(x=(0, 1), t=(0, 1)), "u", [
+        Equation(lambda u: u.t - u.xx), Initial(u=lambda u0: u0), Dirichlet(u=0.0, on=["x-", "x+"])],
+        inputs=dict(u0=GaussianRandomField(kind="neumann", tau=3.0, alpha=2.0, over="x")))
+    with pytest.raises(ProblemError, match="initial|dirichlet"):
+        training(problem, model="fno", epochs=1, **BURGERS)
+
+
+# --- symmetries ------------------------------------------------------------------------------------------------------
+
+
+def test_symmetries_are_found_by_test(darcy):
+    few = {n: v[:4] for n, v in darcy.exact_inputs.items()}
+    found = find_symmetries(darcy.equations, darcy.layout, few)
+    assert (found.flips, found.swaps, found.shifts) == (("x", "y"), (("x", "y"),), ())
+    run = training("burgers_operator", epochs=1, **BURGERS)
+    found = find_symmetries(run.equations, run.layout, run.exact_inputs)
+    assert (found.flips, found.swaps, found.shifts) == ((), (), ("x",))            # x → −x turns u into −u
+
+
+def test_a_random_symmetry_maps_solutions_to_solutions(darcy):
+    few = {n: v[:4] for n, v in darcy.exact_inputs.items()}
+    found = find_symmetries(darcy.equations, darcy.layout, few)
+    for seed in range(8):
+        one = found.random(torch.Generator().manual_seed(seed))
+        u, a = one(darcy.test.outputs, ("x", "y")), one(darcy.test.inputs["a"], ("x", "y"))
+        assert float(darcy._residual_loss(u.contiguous(), {"a": a.contiguous()})) < 1e-9
+
+
+def test_a_problem_without_symmetries_says_so():
+    problem = Problem(Box(x=(0, 1), y=(0, 2)), "u", [
+        Equation(lambda u, x, y, f: u.xx + u.yy - (1 + x + y * y) * f), Dirichlet(u=0.0)],
+        inputs=dict(f=GaussianRandomField(kind="dirichlet", tau=3.0, alpha=2.0)))
+    with pytest.raises(ProblemError, match="invariant under no reflection"):
+        training(problem, model="fno", epochs=1, augment="symmetry", **{**DARCY, "loss": "residual"})
+
+
+# --- training --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", ["data", "residual", "both"])
+def test_every_loss_is_brought_down_and_the_error_with_it(loss):
+    run = training("darcy", **{**DARCY, "data.train": 32, "batch": 8, "epochs": 25, "adamw.lr": 1e-2, "loss": loss})
+    reports = list(run.run())
+    assert reports[-1].losses[loss] < 0.6 * reports[0].losses[loss]
+    assert reports[-1].errors["u"] < 0.6 * reports[0].errors["u"]
+
+
+def test_one_seed_gives_one_operator_and_another_seed_another():
+    runs = [training("darcy", seed=s, epochs=1, **DARCY) for s in (0, 0, 1)]
+    ends = [list(run.run())[-1].loss for run in runs]
+    assert ends[0] == ends[1] != ends[2]
+    assert torch.equal(runs[0].train.inputs["a"], runs[2].train.inputs["a"])       # the data have a seed of their own
+
+
+@pytest.mark.parametrize("options", [
+    {"augment": "symmetry", "loss": "data"}, {"loss": "residual", "data.fresh": True}], ids=str)
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(options, tmp_path):
+    options = {**DARCY, **options, "epochs": 4, "report": 0.0}
+    whole = sciml.solve("darcy", out=tmp_path / "whole", **options)
+    stop = iter([""] * 5 + ["enough"] * 50)
+    part = sciml.solve("darcy", out=tmp_path / "part", stop=lambda: next(stop), **options)
+    assert part.steps == 5 and "enough" in part.status
+    resumed = sciml.solve("darcy", out=tmp_path / "part", resume=True, **options)
+    for one, other in zip(whole.training.operator.state_dict().values(),
+                          resumed.training.operator.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+    loaded = OperatorSolution.load(tmp_path / "part")
+    assert loaded.relative_l2() == resumed.relative_l2()
+    with pytest.raises(ProblemError, match="OperatorSolution.load"):
+        sciml.Solution.load(tmp_path / "part")
+
+
+def test_snapshots_are_predicted_from_earlier_ones():
+    run = training("vorticity", epochs=1, **{"data.grid": 16, "data.train": 4, "data.test": 2, "model.width": 4,
+                                             "model.modes": 4, "batch": 2, "data.times": 4, "data.history": 2})
+    assert run.channels(run.train).shape == (4, 16, 16, 2) and run.targets(run.train).shape == (4, 16, 16, 2)
+    solved = run.problem.reference.solve({"w0": run.exact_inputs["w0"]}, run.layout.nodes,
+                                         times=torch.tensor([5.0, 10, 15, 20]).double())["w"]
+    assert torch.allclose(run.targets(run.train).double(), solved[..., 2:], rtol=1e-4, atol=1e-5)   # float32
+
+
+def test_random_numbers_are_inputs_too():
+    problem = Problem(Box(x=(0, 1), y=(0, 1)), "u", [
+        Equation(lambda u, k, f: u.xx + u.yy - k * u + f), Dirichlet(u=0.0)],
+        inputs=dict(k=RandomNumber(1.0, 10.0), f=GaussianRandomField(kind="dirichlet", tau=3.0, alpha=2.0)))
+    run = training(problem, model="fno", epochs=1, **{**DARCY, "loss": "residual"})
+    assert run.channels(run.train).shape == (12, 17, 17, 2)
+    assert float(run.advance()) == pytest.approx(1.0, abs=0.5)
+
+
+# --- solutions -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def solution():
+    return sciml.solve("darcy", loss="residual", epochs=2, **DARCY)
+
+
+def test_an_operator_is_called_with_arrays_on_any_grid(solution):
+    a = np.full((21, 21), 5.0)
+    u = solution(a=a)["u"]
+    assert u.shape == (21, 21) and np.abs(u[0]).max() == np.abs(u[:, -1]).max() == 0.0
+    assert solution(a=np.stack([a, 2 * a]))["u"].shape == (2, 21, 21)
+    assert np.allclose(solution(a=np.stack([a, 2 * a]))["u"][0], u, atol=1e-12)
+
+
+@pytest.mark.parametrize("inputs, words", [
+    (dict(), "'a' is missing"), (dict(b=np.ones((5, 5))), "input"), (dict(a=np.ones(5)), r"shape \(5,\)"),
+    (dict(a=np.ones((2, 2, 9, 9))), "shape")])
+def test_an_operator_called_with_something_else_says_what_it_takes(solution, inputs, words):
+    with pytest.raises(ProblemError, match=words):
+        solution(**inputs)
+
+
+def test_test_time_optimisation_lowers_the_error_and_leaves_the_operator(solution):
+    test = solution.training.test.part(slice(0, 2))
+    before = {k: v.clone() for k, v in solution.training.operator.state_dict().items()}
+    plain = solution(a=test.inputs["a"].numpy())["u"]
+    tuned = solution.tune(seconds=3.0, a=test.inputs["a"].numpy())["u"]
+    exact = test.outputs[..., 0].numpy()
+    assert np.linalg.norm(tuned - exact) < 0.5 * np.linalg.norm(plain - exact)
+    assert all(torch.equal(v, before[k]) for k, v in solution.training.operator.state_dict().items())
+
+
+def test_errors_are_relative_per_sample_and_never_divided_by_the_prediction():
+    truth = torch.tensor([[1.0, 1.0], [2.0, 0.0]])[..., None]
+    prediction = torch.tensor([[1.0, 1.0], [0.0, 0.0]])[..., None]
+    assert relative_errors(prediction, truth)[:, 0].tolist() == [0.0, 1.0]
+
+
+def test_a_table_of_nodes_is_interpolated_to_other_grids():
+    x = torch.linspace(0, 1, 9, dtype=torch.float64)
+    values = torch.stack([k * x for k in range(5)])[..., None]
+    table = Normaliser(values, True, (False,))
+    fine = torch.linspace(0, 1, 33, dtype=torch.float64)
+    assert torch.allclose(table.decode(torch.zeros(1, 33, 1, dtype=torch.float64))[0, :, 0], 2 * fine, atol=1e-12)
+
+
+# --- at the door -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options, words", [
+    ({"model": "fnoo"}, "did you mean|Valid"), ({"model.widht": 3}, "width"), ({"data.gird": 3}, "grid"),
+    ({"loss": "dat"}, "data"), ({"optimizer": "lbfgs"}, "first order"), ({"sampler": "rad"}, "option"),
+    ({"data.train": 0}, "data.train"), ({"data.times": 3}, "no time"), ({"augment": "rotate"}, "symmetry"),
+    ({"model.modes": 3, "data.grid": (9, 9, 9)}, "3 numbers")])
+def test_an_option_that_makes_no_sense_gets_a_sentence(options, words):
+    with pytest.raises(ProblemError, match=words):
+        sciml.solve("darcy", epochs=1, **{**DARCY, **options})
+
+
+def test_a_problem_without_inputs_has_no_operator_and_a_rough_one_no_field():
+    with pytest.raises(ProblemError, match="no random inputs"):
+        sciml.solve("poisson", model="fno", epochs=1)
+    with pytest.raises(ProblemError, match="'a', which jumps"):
+        sciml.solve("darcy", model="mlp", steps=1)
+
+
+def test_a_smooth_member_of_a_family_is_solved_as_a_field():
+    problem = Problem(Box(x=(0, 1), y=(0, 1)), "u", [
+        Equation(lambda u, f: u.xx + u.yy + f), Dirichlet(u=0.0)],
+        inputs=dict(f=GaussianRandomField(kind="dirichlet", tau=3.0, alpha=2.5, modes=4)))
+    solution = sciml.solve(problem, model="gaussian")
+    drawn = problem.setting.inputs["f"]
+    k = np.arange(1, 5)
+    x = np.array([0.3, 0.7])
+    modes = drawn.family._weights(drawn.coefficients)[0].numpy() * 2.0             # sines are normalised on (0, 1)²
+    waves = np.sin(pi * np.outer(x, k))
+    exact = np.einsum("ni,ij,nj->n", waves, modes / (pi**2 * (k[:, None] ** 2 + k**2)), waves)
+    assert np.allclose(solution(x=x, y=x)["u"], exact, rtol=1e-4)
