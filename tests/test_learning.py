@@ -1,5 +1,6 @@
 """Learning of solution operators: residuals on grids, norms, symmetries, training, resume, errors at the door."""
 
+from dataclasses import replace
 from math import pi
 
 import numpy as np
@@ -10,6 +11,7 @@ import sciml
 from sciml import Box, Dirichlet, Equation, GaussianRandomField, Initial, Periodic, Problem, ProblemError, RandomNumber
 from sciml.learning import OperatorSolution, OperatorTraining, make_operator_recipe
 from sciml.learning.models import Normaliser, relative_errors
+from sciml.learning.samples import solve_samples
 from sciml.learning.symmetry import find_symmetries
 
 DARCY = {"data.grid": 17, "data.train": 12, "data.test": 6, "model.width": 6, "model.modes": 4, "batch": 4,
@@ -136,6 +138,29 @@ def test_a_problem_without_symmetries_says_so():
         inputs=dict(f=GaussianRandomField(kind="dirichlet", tau=3.0, alpha=2.0)))
     with pytest.raises(ProblemError, match="invariant under no reflection"):
         training(problem, model="fno", epochs=1, augment="symmetry", **{**DARCY, "loss": "residual"})
+
+
+def test_changes_of_the_coordinate_keep_the_form_of_an_elliptic_family():
+    few = {"data.grid": 65, "data.train": 8, "data.test": 2, "dtype": "float64", "epochs": 1, "model.width": 4}
+    run = training("elliptic", **few, loss="both")
+    assert run.covariance.powers == {"a": -1, "f": 1}
+    errors = []
+    for n in (129, 513):
+        layout = run.layout.at(n)
+        samples = solve_samples(run.problem, layout, 4, 0)
+        moved = replace(run.covariance, layout=layout).random(samples, torch.Generator().manual_seed(3))
+        r = run.equations.residuals(layout, moved.outputs, moved.inputs)[0].values
+        errors.append(float(r.norm() / moved.inputs["f"][:, 1:-1].norm()))
+    assert errors[1] < errors[0] / 3 and errors[1] < 0.05              # at the level of the differences, and smaller
+
+
+def test_changes_of_the_coordinate_are_refused_where_the_form_changes():
+    with pytest.raises(ProblemError, match="one coordinate"):
+        training("darcy", augment="covariance", epochs=1, **DARCY)
+    problem = Problem(Box(x=(0, 1)), "u", [Equation(lambda u, f: u.xx + u - f), Dirichlet(u=0.0)],
+                      inputs=dict(f=GaussianRandomField(kind="dirichlet", tau=3.0, alpha=2.0)))
+    with pytest.raises(ProblemError, match="keep their form"):
+        training(problem, model="fno", augment="covariance", epochs=1, **{**DARCY, "loss": "residual", "data.grid": 65})
 
 
 # --- training --------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..errors import ProblemError, TrainingError
 from ..optim import build_optimizer
 from ..problem import Problem
-from .augment import covariance
+from .augment import find_covariance
 from .equations import Equations
 from .layout import Layout, make_layout
 from .models import OPERATORS, Normaliser, Operator, build_model, first_differences, relative_errors
@@ -60,6 +60,8 @@ class OperatorTraining:
         if self.equations is not None and loss != "data":
             self.equations.check(self.layout, few)
         self.symmetries = find_symmetries(self._equations(), self.layout, few) if recipe.augment == "symmetry" else None
+        changes = recipe.augment == "covariance"
+        self.covariance = find_covariance(self._equations(), self.layout, few) if changes else None
         self.generator = torch.Generator().manual_seed(recipe.seed + 1)
         self.operator = self._build().to(self.device)
         self.norms = build_norms(self._equations(), self.layout, self._cast(few), recipe.precondition) \
@@ -195,8 +197,8 @@ class OperatorTraining:
             one, names = self.symmetries.random(self.generator), self.layout.names
             batch = Samples({n: one(v, self.layout.over[n]) for n, v in batch.inputs.items()},
                             None if batch.outputs is None else one(batch.outputs, names))
-        if self.recipe.augment == "covariance":
-            batch = covariance(batch, self.layout, self.problem, self.generator)
+        if self.covariance is not None:
+            batch = self.covariance.random(batch, self.generator)
         return batch
 
     def _loss(self, batch: Samples) -> Tensor:
