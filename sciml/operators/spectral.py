@@ -93,8 +93,15 @@ def evaluate_fft(Z: Tensor, modes: Sequence[int], shape: Sequence[int]) -> Tenso
 
 
 def prefers_fft(shape: Sequence[int], modes: Sequence[int]) -> bool:
-    """Whether fast transforms are expected to take less time than matrix products."""
-    return False
+    """Whether fast transforms are expected to take less time than matrix products.
+
+    Measured on one core (float32, a layer forward and backward, matrix over fast): 1-D m = 16 0.38 and m = 64 0.71 at
+    1,024 points, m = 128 1.01, m = 256 1.7; 2-D 64² m = 12 0.70, 128² m = 32 0.87, m = 64 1.2; 3-D 64³ m = 8 0.60 and
+    m = 16 0.96, 32³ m = 8 1.2. On a GPU nothing has been measured.
+    """
+    if len(modes) == 3:
+        return any(4 * m >= n for m, n in zip(modes, shape, strict=True))
+    return modes[-1] > 100 or any(m > 50 for m in modes[:-1])
 
 
 class Convolution(nn.Module):
