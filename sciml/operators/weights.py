@@ -13,6 +13,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ..errors import ProblemError
+from .tables import along
 
 
 def seeded(generator: Generator | None) -> Generator:
@@ -147,6 +148,6 @@ class TuckerWeights(nn.Module):
         for axis, factor in enumerate(axes):
             if kept[axis] != self.modes[axis]:
                 factor = factor.index_select(0, low(self.modes, kept, axis, factor.device))
-            W = torch.tensordot(factor, W.movedim(axis + 1, 0), 1).movedim(0, axis + 1)
+            W = along(factor, W, axis + 1)
         real, imaginary = W.flatten(1, len(axes)).unbind(0)
         return complex_product(X @ U, real, imaginary) @ V.t()
