@@ -3,7 +3,8 @@
 A transform to the first m modes of an axis of n points is one matrix product with everything to the right of the axis as
 columns. Angles are reduced in whole numbers and computed in float64, and the matrix is cast last. Tables are kept for the
 whole process by (what, sizes, device, dtype) outside every state dict, so that layers of one model share them, any size
-is served at once, and a compiled graph sees them as constants that it is handed.
+is served at once, and a compiled graph is handed them. Call a model once before its first compiled pass, so that the tables
+are there, and compile it with `dynamic=False`: sizes are in the tables, so a graph belongs to one of them anyway.
 """
 
 from __future__ import annotations
