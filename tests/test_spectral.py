@@ -1,10 +1,11 @@
-"""Spectral layers and the operators made of them: against FFTs, plane waves, band-limited fields; dtypes, state, grids."""
+"""Spectral layers and the operators made of them: against FFTs and plane waves; dtypes, state, other grids."""
 
 import io
 
 import pytest
 import torch
 
+from sciml.bench import operator_steps, run_suite
 from sciml.errors import ProblemError
 from sciml.operators import FFNO, FNO, UNO, SeparableConv, SpectralConv, resize
 from sciml.operators.fno import padding_of
@@ -124,7 +125,7 @@ def test_a_plane_wave_below_the_limit_has_gain_one_along_every_axis_and_above_it
 
 
 def test_the_nyquist_mode_of_an_even_grid_is_never_used():
-    layer = identity(SpectralConv(1, 1, (8, 8), dtype=D))                        # 16 points have modes up to 7 below Nyquist
+    layer = identity(SpectralConv(1, 1, (8, 8), dtype=D))          # 16 points have modes up to 7 below Nyquist
     checkerboard = (1.0 - 2.0 * (torch.arange(14) % 2)).to(D)
     assert layer.kept((14, 16)) == (7, 8) and layer.kept((15, 17)) == (8, 8)
     assert layer(checkerboard[None, :, None, None].expand(1, 14, 16, 1)).abs().max() < 1e-15
@@ -169,8 +170,10 @@ def test_tucker_weights_equal_dense_ones_of_the_same_tensor_and_keep_their_varia
         assert torch.allclose(layer(v), whole(v), rtol=0, atol=1e-13)
     size = lambda module: sum(p.numel() for p in module.parameters())
     assert 0.2 < size(tucker) / size(whole) <= 0.3
-    stds = [SpectralConv(6, 5, (4, 5), tucker=0.3, generator=seeded(s))(random(4, 9, 9, 6, dtype=torch.float32)).std()
-            / SpectralConv(6, 5, (4, 5), generator=seeded(s))(random(4, 9, 9, 6, dtype=torch.float32)).std() for s in range(30)]
+    small = torch.float32
+    stds = [SpectralConv(6, 5, (4, 5), tucker=0.3, generator=seeded(s))(random(4, 9, 9, 6, dtype=small)).std()
+            / SpectralConv(6, 5, (4, 5), generator=seeded(s))(random(4, 9, 9, 6, dtype=small)).std()
+            for s in range(30)]
     assert 0.8 < torch.stack(stds).mean() < 1.25                                  # 30 draws of a ratio near one
     assert tucker_ranks((7, 5, 6, 5), 1.0) != tucker_ranks((7, 5, 6, 5), 0.1)
 
@@ -225,7 +228,7 @@ def test_a_model_follows_the_dtype_and_keeps_its_weights_in_a_round_trip(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_a_state_holds_plain_tensors_and_serves_another_grid_at_once(name):
     model, other = MODELS[name](generator=seeded(), dtype=D), MODELS[name](generator=seeded(1), dtype=D)
-    model(random(1, 9, 10, 3))                                                    # tables of one grid are not in the state
+    model(random(1, 9, 10, 3))                                        # tables of one grid are not in the state
     file = io.BytesIO()
     torch.save(model.state_dict(), file)
     file.seek(0)
@@ -271,7 +274,8 @@ def test_a_periodic_model_commutes_with_shifts(name):
 
 def test_a_linear_fno_maps_the_same_field_on_a_finer_grid_to_the_same_output():
     for model in (FNO(2, 1, (4, 5), width=5, layers=1, projection=0, periodic=True, dtype=D),
-                  FNO(2, 1, (4, 5), width=5, layers=1, projection=0, periodic=True, factorisation="separable", dtype=D)):
+                  FNO(2, 1, (4, 5), width=5, layers=1, projection=0, periodic=True, dtype=D,
+                      factorisation="separable")):
         coarse, fine = band_limited((10, 11), (4, 5)), band_limited((20, 22), (4, 5))
         assert torch.allclose(model(fine)[:, ::2, ::2], model(coarse), rtol=0, atol=1e-11)
 
@@ -324,15 +328,33 @@ def test_a_model_compiles_to_one_graph(name):
     (lambda: SpectralConv(1, 1, (3,), method="dft"), "unknown method of spectral layers 'dft'; did you mean 'fft'"),
     (lambda: SpectralConv(1, 1, (3,), tucker=1.5), r"rank=1.5 must be a fraction of the dense weights' parameters"),
     (lambda: FNO(1, 1, (3,), factorisation="tuker"), "unknown factorisation 'tuker'; did you mean 'tucker'"),
-    (lambda: FNO(1, 1, (3, 3), periodic=(True,)), r"periodic=\(True,\) must be True, False, or one of them for each of 2"),
+    (lambda: FNO(1, 1, (3, 3), periodic=(True,)), r"periodic=\(True,\) must be True, False, or one of them for each"),
     (lambda: FNO(1, 1, (3,), padding=2.0), "padding=2.0 must be a fraction of the box"),
     (lambda: UNO(1, 1, (3,), levels=0), "levels=0 must be at least 1; without halving take FNO"),
     (lambda: FNO(1, 1, (3,))(torch.zeros(2, 1, 1)), "an axis that does not repeat has 1 points; it needs both ends"),
     (lambda: FNO(2, 1, (3, 3))(torch.zeros(2, 8, 8, 1)), r"FNO got \(2, 8, 8, 1\), expected \(B, n_1, n_2, 2\)"),
-    (lambda: SpectralConv(2, 1, (3,))(torch.zeros(2, 2, 8)), r"a spectral layer got \(2, 2, 8\), expected \(B, n_1, 2\)"),
-    (lambda: SpectralConv(1, 1, (3,))(torch.zeros(2, 8, 1, dtype=D)), "weights of torch.float32 got torch.float64; convert"),
+    (lambda: SpectralConv(2, 1, (3,))(torch.zeros(2, 2, 8)),
+     r"a spectral layer got \(2, 2, 8\), expected \(B, n_1, 2\)"),
+    (lambda: SpectralConv(1, 1, (3,))(torch.zeros(2, 8, 1, dtype=D)),
+     "weights of torch.float32 got torch.float64; convert"),
     (lambda: SpectralConv(1, 1, (3,))(torch.zeros(2, 8, 1), (8, 8)), r"shape=\(8, 8\) must have 1 numbers"),
 ])
 def test_mistakes_are_told_in_a_sentence(wrong, message):
     with pytest.raises(ProblemError, match=message):
         wrong()
+
+
+def test_the_table_of_steps_has_a_ratio_only_where_the_peer_is_installed():
+    rows = operator_steps.measure([operator_steps.Shape((16,), 4, 3, 0.5)], repetitions=2)
+    assert rows[0]["milliseconds"]["ours"] > 0 and rows[0]["label"] == "16, 4 channels, m = 3"
+    without = [{**rows[0], "milliseconds": {"ours": 3.2}, "ratio": None}]
+    last = operator_steps.markdown(without).splitlines()[-1]
+    assert last == "| 16, 4 channels, m = 3 | 3 | not installed | – | 0.5 |"
+    beside = [{**rows[0], "milliseconds": {"ours": 3.2, "peer": 8.0}, "ratio": 0.4}]
+    assert operator_steps.markdown(beside).splitlines()[-1] == "| 16, 4 channels, m = 3 | 3 | 8 | **0.40** | 0.5 |"
+
+
+def test_the_suite_of_steps_writes_its_table_from_the_rows_that_it_keeps(tmp_path):
+    (tmp_path / "operator-steps-cpu.json").write_text('{"rows": [{"label": "16", "target": 0.5, "ratio": 0.4, '
+                                                      '"milliseconds": {"ours": 1, "peer": 2.5}}]}')
+    assert list(run_suite("operator-steps", out=tmp_path))[-1].endswith("| 16 | 1 | 2 | **0.40** | 0.5 |")

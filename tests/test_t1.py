@@ -42,7 +42,7 @@ def test_coefficients_are_scipys_orthonormal_cosine_transform_over_the_root_of_t
     exact = scipy.fft.dctn(u.numpy(), axes=(1, 2), norm="ortho") / (9 * 12)**0.5
     assert torch.allclose(model.encode(u), torch.from_numpy(exact), rtol=0, atol=1e-13)
     assert torch.allclose(model.decode(model.encode(u), (9, 12)), u, rtol=0, atol=1e-13)
-    assert torch.allclose(model.encode(u).square().sum((1, 2)), u.square().mean((1, 2)), rtol=1e-12)             # Parseval
+    assert torch.allclose(model.encode(u).square().sum((1, 2)), u.square().mean((1, 2)), rtol=1e-12)       # Parseval
 
 
 @pytest.mark.parametrize("basis", BASES)
@@ -62,7 +62,8 @@ def test_coefficients_are_those_of_the_function_at_every_resolution(basis):
 
 
 def test_the_loss_on_coefficients_is_that_on_the_grid_and_the_tail_is_the_rest():
-    model, v, u = T1(1, 1, (5, 6), periodic=True, width=3, layers=1, dtype=D), random(3, 9, 11, 1), random(3, 9, 11, 1, seed=2)
+    model = T1(1, 1, (5, 6), periodic=True, width=3, layers=1, dtype=D)
+    v, u = random(3, 9, 11, 1), random(3, 9, 11, 1, seed=2)
     on_grid = (model(v) - u).square().mean((1, 2, 3))
     on_coefficients = (model.spectrum(v) - model.encode(u)).square().sum((1, 2, 3))
     tail = model.tail(u)**2 * u.square().mean((1, 2, 3))
@@ -126,10 +127,13 @@ def test_it_follows_dtypes_has_plain_states_and_compiles_to_one_graph():
 @pytest.mark.parametrize("wrong, message", [
     (lambda: T1(1, 1, (4, 4), basis="dtc"), "unknown basis 'dtc'; did you mean 'dct'"),
     (lambda: T1(1, 1, (4, 4), periodic=(True,)), r"periodic=\(True,\) must be one value, or one for each of 2 axes"),
-    (lambda: T1(1, 1, (4,), width=2, layers=0).encode(torch.zeros(1, 4, 4, 1)), r"T1 got \(1, 4, 4, 1\), expected \(B, n_1, C\)"),
+    (lambda: T1(1, 1, (4,), width=2, layers=0).encode(torch.zeros(1, 4, 4, 1)),
+     r"T1 got \(1, 4, 4, 1\), expected \(B, n_1, C\)"),
     (lambda: T1(1, 1, (4,), width=2, layers=0).encode(torch.zeros(1, 1, 1)), "too few points to carry a single mode"),
-    (lambda: T1(2, 1, (4,), width=2, layers=0)(torch.zeros(1, 9, 1)), "T1 got 1 channels, expected 2; channels are the last"),
-    (lambda: T1(1, 1, (4,), width=2, layers=0)(torch.zeros(1, 9, 1, dtype=D)), "weights of torch.float32 got torch.float64"),
+    (lambda: T1(2, 1, (4,), width=2, layers=0)(torch.zeros(1, 9, 1)),
+     "T1 got 1 channels, expected 2; channels are the last"),
+    (lambda: T1(1, 1, (4,), width=2, layers=0)(torch.zeros(1, 9, 1, dtype=D)),
+     "weights of torch.float32 got torch.float64"),
 ])
 def test_mistakes_are_told_in_a_sentence(wrong, message):
     with pytest.raises(ProblemError, match=message):

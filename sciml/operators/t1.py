@@ -1,9 +1,11 @@
 """T1, "transform once": one orthonormal transform in, a network on the first coefficients, a loss on coefficients.
 
-    c_k = ∫ v φ_k,  k < m        h⁰ = √M (P c + p_k),     h^{l+1} = h^l + A_d ⋯ A_1 GELU(K_k h^l + b_k),     ĉ = Q h^L / √M
+    c_k = ∫ v φ_k,  k < m
+    h⁰ = P √M c + p_k,     h^{l+1} = h^l + A_d ⋯ A_1 GELU(K_k h^l + b_k),     ĉ = Q h^L / √M
 
-φ are orthonormal in L²(0, 1) and integrals are exact sums on the grid, so coefficients do not depend on the resolution and,
-by Parseval, |ĉ − c|² is the mean square of the difference of fields without their tails. Training never goes back to the grid.
+φ are orthonormal in L²(0, 1) and integrals are exact sums on the grid, so coefficients do not depend on the resolution
+and, by Parseval, |ĉ − c|² is the mean square of the difference of fields without their tails. Training never goes back
+to the grid.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ class T1(nn.Module):
 
     K_k mixes channels, with a matrix for each coefficient; A_a mixes coefficients along axis a, with a matrix for each
     channel; b_k and p_k are vectors for each coefficient. A field of mean square one with no tail enters as
-    coefficients of mean square one (√M) and leaves as a field of mean square of order one: every layer keeps the variance, and
-    the number of points does not enter.
+    coefficients of mean square one (√M) and leaves as a field of mean square of order one: every layer keeps the
+    variance, and the number of points does not enter.
 
     Args:
         inputs, outputs: C_in and C_out.
@@ -40,18 +42,18 @@ class T1(nn.Module):
         width: Channels inside.
         layers: L.
         periodic: Whether an axis repeats; one truth for all or one for each.
-        basis: "dct" for points at (i + ½)/n, "dct-nodes" for i/(n − 1), "fourier" for i/n (1, √2 cos 2πx, √2 sin 2πx, …);
-            one for all axes or one for each. Default: "fourier" on axes that repeat, else "dct-nodes", which are the
-            points of the other operators. "dct" everywhere is the paper's.
+        basis: "dct" for points at (i + ½)/n, "dct-nodes" for i/(n − 1), "fourier" for i/n (1, √2 cos 2πx, √2 sin 2πx,
+            …); one for all axes or one for each. Default: "fourier" on axes that repeat, else "dct-nodes", which are
+            the points of the other operators. "dct" everywhere is the paper's.
         generator: Of the weights.
 
     Raises:
         ProblemError: Modes, periodic or basis make no sense.
 
-    Source: Poli et al. (2022), arXiv:2211.14613. There the standard deviation of a layer's weights is √(N/(fan_in·m)), which
-    keeps the variance of white noise on N points; ours are 1/√fan_in on coefficients of mean square one, which keeps it for
-    fields without a tail and does not depend on N. The DCT of the paper is one of three bases; biases are for each
-    coefficient; a layer's residual branch starts with the variance 1/L.
+    Source: Poli et al. (2022), arXiv:2211.14453. There the standard deviation of a layer's weights is √(N/(fan_in·m)),
+    which keeps the variance of white noise on N points; ours are 1/√fan_in on coefficients of mean square one, which
+    keeps it for fields without a tail and does not depend on N. The DCT of the paper is one of three bases; biases
+    are for each coefficient; a layer's residual branch starts with the variance 1/L.
     """
 
     def __init__(self, inputs: int, outputs: int, modes: Sequence[int], *, width: int = 48, layers: int = 8,
@@ -91,7 +93,7 @@ class T1(nn.Module):
         return f"T1({', '.join(f'{k}={v!r}' for k, v in self.config.items())})"
 
     def kept(self, shape: Sequence[int]) -> tuple[int, ...]:
-        """Coefficients that a grid (n_1, …, n_d) carries: all m, or fewer on a coarse one; the others are taken as zero."""
+        """Coefficients that a grid (n_1, …, n_d) carries: all m, or fewer on a coarse one (the others are 0)."""
         return tuple(min(m, BASES[b](n)) for m, b, n in zip(self.modes, self.basis, shape, strict=True))
 
     def encode(self, v: Tensor) -> Tensor:
@@ -142,8 +144,8 @@ class T1(nn.Module):
         if v.shape[-1] != self.inputs:
             raise ProblemError(f"T1 got {v.shape[-1]} channels, expected {self.inputs}; channels are the last axis")
         if v.dtype != self.lift.weight.dtype and not torch.is_autocast_enabled(v.device.type):
-            raise ProblemError(f"T1 with weights of {self.lift.weight.dtype} got {v.dtype}; convert the input, or the model by "
-                               f"model.to({v.dtype})")
+            raise ProblemError(f"T1 with weights of {self.lift.weight.dtype} got {v.dtype}; convert the input, or the "
+                               f"model by model.to({v.dtype})")
         scale, d, B = sqrt(prod(self.modes)), len(self.modes), v.shape[0]
         c = self.encode(v).flatten(1, d).transpose(0, 1)                                  # (M, B, C)
         h = self.lift(c * scale) + self.places
@@ -158,7 +160,7 @@ class T1(nn.Module):
         z = z.permute(2, 0, 1).reshape(C, *self.modes, B)
         for axis in range(d):
             A = self.mixing[number * d + axis]
-            z = torch.bmm(A, z.flatten(2)).view(z.shape)                                  # along the axis that is in front
+            z = torch.bmm(A, z.flatten(2)).view(z.shape)                              # along the axis in front
             z = z.movedim(1, d).contiguous() if d > 1 else z
         return z.reshape(C, M, B).permute(1, 2, 0)
 

@@ -114,8 +114,8 @@ class TuckerWeights(nn.Module):
 
         W[k_1, …, k_d, i, o] = Σ G[r_1, …, r_d, p, q] U¹[k_1, r_1] … Uᵈ[k_d, r_d] U[i, p] V[o, q]
 
-    The factors of the channels are applied to the values, so that only a (M, R_in, R_out) tensor is made. Every entry of W
-    starts with the variance of dense weights, 1/C_in².
+    The factors of the channels are applied to the values, so that only a (M, R_in, R_out) tensor is made. Every entry
+    of W starts with the variance of dense weights, 1/C_in².
 
     Args:
         inputs, outputs: Channels.
@@ -144,8 +144,9 @@ class TuckerWeights(nn.Module):
     def forward(self, X: Tensor, kept: Sequence[int]) -> Tensor:
         """Mixes channels, (M, 2, B, C_in) to (M, 2, B, C_out); M is the number of modes below `kept`."""
         *axes, U, V = self.factors
-        W = self.core
-        for axis, factor in enumerate(axes):
+        W: Tensor = self.core
+        for axis, whole in enumerate(axes):
+            factor: Tensor = whole
             if kept[axis] != self.modes[axis]:
                 factor = factor.index_select(0, low(self.modes, kept, axis, factor.device))
             W = along(factor, W, axis + 1)
