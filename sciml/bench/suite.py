@@ -22,7 +22,7 @@ import torch
 from ..errors import ProblemError, look_up
 from ..problem import load_problem
 from ..training import solve
-from . import gaussians, meshes, methods, preconditioning, race, sampling, steptime
+from . import gaussians, meshes, methods, operator_steps, preconditioning, race, sampling, steptime
 from .contests import CONTESTS
 from .row import Row
 
@@ -79,7 +79,7 @@ SUITES: dict[str, tuple[Row, ...]] = {"quick": QUICK, "full": QUICK + MORE, "lad
                                       "methods": methods.METHODS, "preconditioned": PRECONDITIONED,
                                       "sampling": sampling.ROWS, "gaussians": gaussians.ROWS,
                                       "meshes": meshes.ROWS + meshes.PRECONDITIONED,
-                                      "race": (), "steptime": (), "preconditioning": ()}
+                                      "race": (), "steptime": (), "preconditioning": (), "operator-steps": ()}
 
 
 def run_suite(name: str, *, only: Sequence[str] | None = None, seeds: int | None = None, device: str = "cpu",
@@ -122,6 +122,11 @@ def run_suite(name: str, *, only: Sequence[str] | None = None, seeds: int | None
         tables[name] = gaussians.table(device, out, QUICK + MORE)
     elif name == "preconditioning":
         tables[name] = preconditioning.markdown(preconditioning.measure())
+    elif name == "operator-steps":
+        path = out / f"operator-steps-{device}.json"
+        if not path.exists():
+            _keep(path, {"rows": operator_steps.measure(device=device), "machine": machine()})
+        tables[name] = operator_steps.markdown(json.loads(path.read_text())["rows"])
     elif name == "race":
         for problem in wanted:
             for seed in range(seeds or 1):

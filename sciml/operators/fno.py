@@ -2,8 +2,8 @@
 
     v⁰ = P a,     v^{l+1} = σ(W v^l + b + S v^l),     u = Q v^L
 
-S is a spectral layer (`spectral.py`), W, P and Q act at every point. Fields that do not repeat are continued by zeros on
-one side of their axis after P, and cropped before Q.
+S is a spectral layer (`spectral.py`), W, P and Q act at every point. Fields that do not repeat are continued by zeros
+on one side of their axis after P, and cropped before Q.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ class Frame(nn.Module):
         d = len(self.modes)
         if v.dim() != d + 2 or v.shape[-1] != self.inputs:
             axes = ", ".join(f"n_{i + 1}" for i in range(d))
-            raise ProblemError(f"{type(self).__name__} got {tuple(v.shape)}, expected (B, {axes}, {self.inputs}): instances, "
-                               "points along each axis, channels (coordinates among them) last")
+            raise ProblemError(f"{type(self).__name__} got {tuple(v.shape)}, expected (B, {axes}, {self.inputs}): "
+                               "instances, points along each axis, channels (coordinates among them) last")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.config.items())})"
@@ -128,8 +128,8 @@ class FNO(Frame):
     Raises:
         ProblemError: Modes, periodic, padding, factorisation, rank or method make no sense.
 
-    Source: Li et al. (2021), arXiv:2010.08895. Symmetric modes, the padding's length and GELU are ours (there ReLU in the
-    paper, GELU in later code).
+    Source: Li et al. (2021), arXiv:2010.08895. Symmetric modes, the padding's length and GELU are ours (ReLU in the
+    paper, GELU in later code of the authors).
     """
 
     def __init__(self, inputs: int, outputs: int, modes: Sequence[int], *, width: int = 32, layers: int = 4,
@@ -153,6 +153,7 @@ class FNO(Frame):
         shape = v.shape[1:-1]
         v = self.pad(self.lift(v))
         for number, (spectral, pointwise) in enumerate(zip(self.spectral, self.pointwise, strict=True), 1):
+            assert isinstance(pointwise, nn.Linear)
             v = added(spectral, pointwise, v)
             v = functional.gelu(v) if number < len(self.spectral) else v
         return self.project(self.crop(v, shape))

@@ -3,9 +3,9 @@
     u(x) = Re Σ_k s_k (W_k v̂_k) e^{2πik·x},     v̂_k = (1/n) Σ_j v_j e^{−2πik·x_j},     x_j = j/n
 
 Fields are channels last, so a transform is a product of a small matrix with the array as it lies in memory. Modes are
-symmetric, |k| ≤ m − 1 along every axis, of which the last has k ≥ 0 only (s_0 = 1, s_k = 2): a real field needs no more,
-and no mode is without its partner. The division by n stands in the forward transform alone; thus weights mean the same at
-every resolution, and a layer's output can be asked for on any grid.
+symmetric, |k| ≤ m − 1 along every axis, of which the last has k ≥ 0 only (s_0 = 1, s_k = 2): a real field needs no
+more, and no mode is without its partner. The division by n stands in the forward transform alone; thus weights mean the
+same at every resolution, and a layer's output can be asked for on any grid.
 """
 
 from __future__ import annotations
@@ -93,15 +93,23 @@ def evaluate_fft(Z: Tensor, modes: Sequence[int], shape: Sequence[int]) -> Tenso
 
 
 def prefers_fft(shape: Sequence[int], modes: Sequence[int]) -> bool:
-    """Whether fast transforms are expected to take less time than matrix products."""
-    return False
+    """Whether fast transforms are expected to take less time than matrix products.
+
+    Measured on one core (float32, a layer forward and backward, matrix over fast): 1-D m = 16 0.38 and m = 64 0.71 at
+    1,024 points, m = 128 1.01, m = 256 1.7; 2-D 64² m = 12 0.70, 128² m = 32 0.87, m = 64 1.2; 3-D 64³ m = 8 0.60 and
+    m = 16 0.96, 32³ m = 8 1.2. On a GPU nothing has been measured.
+    """
+    if len(modes) == 3:
+        return any(4 * m >= n for m, n in zip(modes, shape, strict=True))
+    return modes[-1] > 100 or any(m > 50 for m in modes[:-1])
 
 
 class Convolution(nn.Module):
     """What spectral layers share: how many modes a grid carries, and what a field must look like.
 
     Args:
-        modes: (m_1, …, m_d), d = 1, 2 or 3; |k| ≤ m − 1 is kept. m = 12 here is 12 in Li's code and 24 in neuraloperator.
+        modes: (m_1, …, m_d), d = 1, 2 or 3; |k| ≤ m − 1 is kept. m = 12 here is 12 in Li's code and 24 in
+            neuraloperator.
         method: "matrix" for transforms by matrix products, "fft", or "auto" for the one that is expected to be faster.
 
     Raises:
@@ -114,7 +122,8 @@ class Convolution(nn.Module):
         look_up("method of spectral layers", method, METHODS)
 
     def kept(self, shape: Sequence[int], out: Sequence[int] | None = None) -> tuple[int, ...]:
-        """Numbers of modes that are used between two grids: min(m, (n+1)//2), so that none reaches the Nyquist frequency.
+        """Numbers of modes that are used between two grids: min(m, (n+1)//2), so that none reaches the Nyquist
+        frequency.
 
         On a grid that is too coarse for all of them the others are left out, in the input and in the output; what is
         trained there alone never trains them.
@@ -133,12 +142,13 @@ class Convolution(nn.Module):
         """
         d = len(self.modes)
         if v.dim() != d + 2 or v.shape[-1] != self.inputs:
-            raise ProblemError(f"a spectral layer got {tuple(v.shape)}, expected (B, {', '.join(f'n_{i + 1}' for i in range(d))}"
-                               f", {self.inputs}); channels are the last axis")
+            axes = ", ".join(f"n_{i + 1}" for i in range(d))
+            raise ProblemError(f"a spectral layer got {tuple(v.shape)}, expected (B, {axes}, {self.inputs}); channels "
+                               "are the last axis")
         weight = next(self.parameters())
         if v.dtype != weight.dtype and not torch.is_autocast_enabled(v.device.type):
-            raise ProblemError(f"a spectral layer with weights of {weight.dtype} got {v.dtype}; convert the input, or the "
-                               f"model by model.to({v.dtype})")
+            raise ProblemError(f"a spectral layer with weights of {weight.dtype} got {v.dtype}; convert the input, or "
+                               f"the model by model.to({v.dtype})")
         if shape is not None and len(shape) != d:
             raise ProblemError(f"shape={tuple(shape)} must have {d} numbers, one for each axis")
         return tuple(v.shape[1:-1]) if shape is None else tuple(shape)
@@ -157,7 +167,8 @@ def check_modes(modes: Sequence[int]) -> tuple[int, ...]:
     """
     found = (modes,) if isinstance(modes, int) else tuple(modes)
     if not 1 <= len(found) <= 3 or not all(isinstance(m, int) and m >= 1 for m in found):
-        raise ProblemError(f"modes={modes!r} must be one to three whole numbers from 1 on, one for each axis, such as (12, 12)")
+        raise ProblemError(f"modes={modes!r} must be one to three whole numbers from 1 on, one for each axis, such as "
+                           "(12, 12)")
     return found
 
 

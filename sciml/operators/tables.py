@@ -1,9 +1,11 @@
 """Cosines and sines of truncated transforms as small real matrices, and what is made of them alone.
 
-A transform to the first m modes of an axis of n points is one matrix product with everything to the right of the axis as
-columns. Angles are reduced in whole numbers and computed in float64, and the matrix is cast last. Tables are kept for the
-whole process by (what, sizes, device, dtype) outside every state dict, so that layers of one model share them, any size
-is served at once, and a compiled graph sees them as constants that it is handed.
+A transform to the first m modes of an axis of n points is one matrix product with everything to the right of the axis
+as columns. Angles are reduced in whole numbers and computed in float64, and the matrix is cast last. Tables are kept
+for the whole process by (what, sizes, device, dtype) outside every state dict, so that layers of one model share them,
+any size is served at once, and a compiled graph is handed them. Call a model once before its first compiled pass, so
+that the tables are there, and compile it with `dynamic=False`: sizes are in the tables, so a graph belongs to one of
+them anyway.
 """
 
 from __future__ import annotations
@@ -65,7 +67,7 @@ def _synthesis_both(n: int, m: int) -> Tensor:
 def _resize(n: int, to: int) -> Tensor:
     m = min(largest(n), largest(to))
     matrix = _synthesis(to, m) @ _analysis(n, m)
-    if n % 2 == 0 and to >= n:           # the Nyquist cosine stands once: values at points that stay are returned exactly
+    if n % 2 == 0 and to >= n:           # the Nyquist cosine stands once: shared points keep their values
         j, i = torch.arange(n), torch.arange(to)
         nyquist = torch.cos(torch.remainder(i * n, 2 * to).double() * (pi / to))
         matrix = matrix + torch.outer(nyquist, 1.0 - 2.0 * (j % 2).double()) / n
@@ -168,9 +170,9 @@ def resize(v: Tensor, shape: Sequence[int]) -> Tensor:
         ProblemError: `shape` has not one number for each axis of the grid.
     """
     if len(shape) != v.dim() - 2:
-        raise ProblemError(f"a field of shape {tuple(v.shape)} has {v.dim() - 2} axes between batch and channels, the new "
-                           f"grid {tuple(shape)} has {len(shape)}; give one size for each axis")
-    for axis, n in enumerate(shape, 1):                                       # what shrinks first makes the rest cheaper
+        raise ProblemError(f"a field of shape {tuple(v.shape)} has {v.dim() - 2} axes between batch and channels, the "
+                           f"new grid {tuple(shape)} has {len(shape)}; give one size for each axis")
+    for axis, n in enumerate(shape, 1):                                # what shrinks first makes the rest cheaper
         if n < v.shape[axis]:
             v = along(table("resize", v.shape[axis], n, v), v, axis)
     for axis, n in enumerate(shape, 1):

@@ -1,7 +1,7 @@
 """A U-shaped neural operator: spectral layers between grids of several sizes, with more channels on the coarse ones.
 
-Fields change grids in Fourier space (`tables.resize`, and the grid that a spectral layer is asked for), so the path down
-and up loses only the modes that the coarse grid cannot carry, and every block means the same at any resolution.
+Fields change grids in Fourier space (`tables.resize`, and the grid that a spectral layer is asked for), so the path
+down and up loses only the modes that the coarse grid cannot carry, and every block means the same at any resolution.
 """
 
 from __future__ import annotations

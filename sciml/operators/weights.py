@@ -13,6 +13,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ..errors import ProblemError
+from .tables import along
 
 
 def seeded(generator: Generator | None) -> Generator:
@@ -113,8 +114,8 @@ class TuckerWeights(nn.Module):
 
         W[k_1, …, k_d, i, o] = Σ G[r_1, …, r_d, p, q] U¹[k_1, r_1] … Uᵈ[k_d, r_d] U[i, p] V[o, q]
 
-    The factors of the channels are applied to the values, so that only a (M, R_in, R_out) tensor is made. Every entry of W
-    starts with the variance of dense weights, 1/C_in².
+    The factors of the channels are applied to the values, so that only a (M, R_in, R_out) tensor is made. Every entry
+    of W starts with the variance of dense weights, 1/C_in².
 
     Args:
         inputs, outputs: Channels.
@@ -143,10 +144,11 @@ class TuckerWeights(nn.Module):
     def forward(self, X: Tensor, kept: Sequence[int]) -> Tensor:
         """Mixes channels, (M, 2, B, C_in) to (M, 2, B, C_out); M is the number of modes below `kept`."""
         *axes, U, V = self.factors
-        W = self.core
-        for axis, factor in enumerate(axes):
+        W: Tensor = self.core
+        for axis, whole in enumerate(axes):
+            factor: Tensor = whole
             if kept[axis] != self.modes[axis]:
                 factor = factor.index_select(0, low(self.modes, kept, axis, factor.device))
-            W = torch.tensordot(factor, W.movedim(axis + 1, 0), 1).movedim(0, axis + 1)
+            W = along(factor, W, axis + 1)
         real, imaginary = W.flatten(1, len(axes)).unbind(0)
         return complex_product(X @ U, real, imaginary) @ V.t()
