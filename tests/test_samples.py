@@ -3,12 +3,13 @@
 import h5py
 import numpy as np
 import pytest
+import scipy.io
 import torch
 
 from sciml.errors import ProblemError
 from sciml.generators import Burgers, Darcy
 from sciml.inputs import FromFile, GaussianRandomField, RandomNumber
-from sciml.samples import ArraySamples, SampleStore, make_samples
+from sciml.samples import Array, ArraySamples, SampleStore, load_arrays, load_pdebench, make_samples
 
 LAW = GaussianRandomField("neumann", 3.0, 3.0, 2.0, modes=6, values=(3, 12))
 SQUARE = {"x": (0.0, 1.0), "y": (0.0, 1.0)}
@@ -122,3 +123,90 @@ def test_wrong_questions_are_told_in_a_sentence(tmp_path):
         file["tensor"] = np.zeros(3)
     with pytest.raises(ProblemError, match="load other layouts with load_arrays"):
         SampleStore(tmp_path / "other.h5")
+
+
+RNG = np.random.default_rng(0)
+A = RNG.standard_normal((5, 4, 3))                                     # b x y
+U = RNG.standard_normal((5, 4, 3, 2))                                  # b x y t
+AXES = {"x": np.linspace(0, 1, 4), "y": np.linspace(0, 2, 3)}
+
+
+def written(path, kind):
+    """The same samples in a file of some kind, u as (t, x, y, b), and the order that is to be stated."""
+    u = U.transpose(3, 1, 2, 0)
+    if kind == "npz":
+        np.savez(path, coeff=A, sol=u, x=AXES["x"])
+    elif kind == "mat":
+        scipy.io.savemat(path, {"coeff": A, "sol": u, "x": AXES["x"]})
+    else:
+        with h5py.File(path, "w") as file:                             # MATLAB's 7.3 turns axes round
+            turn = (lambda a: a.T) if kind == "mat73" else (lambda a: a)
+            file["coeff"], file["sol"], file["x"] = turn(A), turn(u), AXES["x"][None]
+    return path
+
+
+FIELDS = {"a": Array("coeff", "b x y"), "u": Array("sol", "t x y b")}
+
+
+@pytest.mark.parametrize("large", [False, True], ids=["at once", "by index"])
+@pytest.mark.parametrize("kind", ["npz", "mat", "mat73", "h5"])
+def test_arrays_of_any_file_and_order_become_the_same_fields(tmp_path, kind, large, monkeypatch):
+    monkeypatch.setattr("sciml.samples.arrays.LARGE", 0 if large else 2**28)
+    path = written(tmp_path / f"data.{'mat' if kind == 'mat73' else kind}", kind)
+    found = load_arrays(path, FIELDS, ["a"], {"x": Array("x", "x"), "y": AXES["y"]}, times=[0.5, 1.0],
+                        splits={"train": [0, 1, 2], "test": [3, 4]})
+    assert found.inputs == ("a",) and found.outputs == ("u",) and len(found) == 5
+    assert torch.equal(found.axes["x"], torch.as_tensor(AXES["x"])) and found.times.tolist() == [0.5, 1.0]
+    rows = found.read([4, 0, 4], dtype=torch.float64)
+    assert np.array_equal(rows["a"], A[[4, 0, 4]]) and np.array_equal(rows["u"], U[[4, 0, 4]])
+    assert np.array_equal(found.read("test", dtype=torch.float64)["u"], U[3:])
+    coarse = load_arrays(path, FIELDS, ["a"], AXES, times=[0.5, 1.0], strides={"x": 3, "t": 2})
+    assert np.array_equal(coarse.read(range(5), dtype=torch.float64)["u"], U[:, ::3, :, ::2])
+    assert coarse.axes["x"].tolist() == [0, 1] and coarse.times.tolist() == [0.5]
+
+
+def test_an_axis_can_be_left_out_and_an_array_shared(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["u"], file["f"] = U[..., None, :], A[0]
+    fields = {"f": Array("f", "x y"), "u": Array("u", "b x y 1 c", {"c": 1})}
+    rows = load_arrays(tmp_path / "a.h5", fields, ["f"], AXES).read([1, 3], dtype=torch.float64)
+    assert np.array_equal(rows["u"], U[[1, 3], ..., 1]) and np.array_equal(rows["f"], A[[0, 0]])
+
+
+@pytest.mark.parametrize(("change", "sentence"), [
+    ({"fields": {"a": Array("coeff", "b x")}}, "has 3 axes"),
+    ({"fields": {"a": Array("coeff", "b y x")}}, "along 'y'"),
+    ({"fields": {"a": Array("coeff", "b x z")}}, "unknown axis in order='b x z' of 'z'"),
+    ({"fields": {"a": Array("coeff", "b x 1")}}, "says an axis has length 1"),
+    ({"fields": {"a": Array("coef", "b x y")}}, "unknown array 'coef'; did you mean 'coeff'"),
+    ({"axes": {"x": [0, 2, 1, 3], "y": AXES["y"]}}, "must increase"),
+    ({"path": "data.csv"}, "ends in .csv"), ({"path": "none.h5"}, "there is no file"),
+])
+def test_wrong_layouts_are_told_in_a_sentence(tmp_path, change, sentence):
+    written(tmp_path / "data.npz", "npz")
+    (tmp_path / "data.csv").write_text("1")
+    options = {"path": "data.npz", "fields": {"a": Array("coeff", "b x y")}, "inputs": ["a"], "axes": AXES, **change}
+    with pytest.raises(ProblemError, match=sentence):
+        load_arrays(tmp_path / options.pop("path"), **options)
+
+
+def test_pdebench_files_of_one_unknown_are_read(tmp_path):
+    u = RNG.standard_normal((4, 6, 8)).astype(np.float32)
+    with h5py.File(tmp_path / "burgers.hdf5", "w") as file:
+        file["tensor"], file["x-coordinate"], file["t-coordinate"] = u, np.arange(8) / 8, np.arange(7) / 6
+    found = load_pdebench(tmp_path / "burgers.hdf5", strides={"x": 2})
+    rows = found.read([3, 1])
+    assert found.inputs == ("u0",) and np.array_equal(rows["u0"], u[[3, 1], 0, ::2])
+    assert np.array_equal(rows["u"], u[[3, 1], 1:, ::2].transpose(0, 2, 1)) and len(found.times) == 5
+    assert load_pdebench(tmp_path / "burgers.hdf5", initial=2).read([0])["u0"].shape == (1, 8, 2)
+    with h5py.File(tmp_path / "darcy.hdf5", "w") as file:
+        file["tensor"], file["nu"] = U.transpose(0, 3, 1, 2)[:, :1], A
+        file["x-coordinate"], file["y-coordinate"] = AXES["x"], AXES["y"]
+    darcy = load_pdebench(tmp_path / "darcy.hdf5").read([2], dtype=torch.float64)
+    assert np.array_equal(darcy["nu"], A[[2]]) and np.array_equal(darcy["u"], U[[2], ..., 0])
+    with h5py.File(tmp_path / "cfd.hdf5", "w") as file:
+        file["density"] = u
+    with pytest.raises(ProblemError, match="state its layout with load_arrays"):
+        load_pdebench(tmp_path / "cfd.hdf5")
+    with pytest.raises(ProblemError, match="initial=6"):
+        load_pdebench(tmp_path / "burgers.hdf5", initial=6)

@@ -89,20 +89,12 @@ def make_samples(
             part = slice(start, min(start + shard, count))
             if not (folder / f"{start // shard:06d}.h5").is_file():
                 began = time.process_time()
-                inputs = _inputs(laws, drawn, part, grid)
-                outputs = solver.solve(inputs, grid, times)
                 own = {name: c[part] for name, c in drawn.items()}
-                write_shard(folder, start // shard, {"inputs": inputs, "outputs": outputs, "coefficients": own},
-                            time.process_time() - began)
+                inputs = _inputs(laws, own, slice(None), grid)
+                found = {"inputs": inputs, "outputs": solver.solve(inputs, grid, times), "coefficients": own}
+                write_shard(folder, start // shard, found, time.process_time() - began)
             advance(part.stop - part.start)
-    arrays = {f"axes/{name}": x.detach().cpu().to(torch.float64).numpy() for name, x in axes.items()}
-    ends = np.cumsum([0, *split.values()])
-    arrays |= {f"splits/{name}": np.arange(ends[i], ends[i + 1]) for i, name in enumerate(split)}
-    if times is not None:
-        arrays["times"] = times.detach().cpu().to(torch.float64).numpy()
-    kept = {key: notes[key] for key in ("accuracy", "worst", "how") if key in notes}
-    text = {"about": json.dumps(about), "axes": json.dumps(list(axes)), "solver": about["solver"], "seed": seed}
-    join(path, count, shard, {**text, **kept}, arrays)
+    join(path, count, shard, _attributes(about, notes), _arrays(axes, split, times))
     return SampleStore(path)
 
 
@@ -122,6 +114,20 @@ def _about(laws, solver, axes, split, seed, times) -> dict[str, object]:
         "laws": {name: describe(law) for name, law in laws.items()}, "solver": describe(solver), "axes": sizes,
         "split": dict(split), "seed": seed, "times": None if times is None else [float(t) for t in times],
     }
+
+
+def _attributes(about: dict, notes: dict) -> dict[str, object]:
+    kept = {key: notes[key] for key in ("accuracy", "worst", "how") if key in notes}
+    names = json.dumps(list(about["axes"]))
+    return {"about": json.dumps(about), "axes": names, "solver": about["solver"], "seed": about["seed"], **kept}
+
+
+def _arrays(axes: Mapping[str, Tensor], split: Mapping[str, int], times: Tensor | None) -> dict[str, np.ndarray]:
+    numbers = lambda x: x.detach().cpu().to(torch.float64).numpy()
+    arrays = {f"axes/{name}": numbers(x) for name, x in axes.items()}
+    ends = np.cumsum([0, *split.values()])
+    arrays |= {f"splits/{name}": np.arange(ends[i], ends[i + 1]) for i, name in enumerate(split)}
+    return arrays if times is None else {**arrays, "times": numbers(times)}
 
 
 def _same(store: SampleStore, about: dict[str, object], path: Path) -> SampleStore:
