@@ -7,9 +7,15 @@ import scipy.sparse as sp
 import scipy.sparse.linalg
 import torch
 
+from sciml.elements.discrete import Discrete
+from sciml.elements.elasticity import Material, elasticity
 from sciml.elements.flux import SineLaplacian, apply_diffusion, solve_diffusion
+from sciml.elements.forms import elastic
+from sciml.elements.space import Space
 from sciml.errors import ProblemError, TrainingError
-from sciml.generators import Burgers, Darcy, Vorticity
+from sciml.generators import Burgers, Darcy, Elasticity, Vorticity
+from sciml.generators.elasticity import von_mises, weights
+from sciml.generators.plate import o_grid, scattered
 from sciml.inputs import GaussianRandomField, RandomNumber
 
 TAU = 2 * math.pi
@@ -217,7 +223,101 @@ def test_results_do_not_depend_on_how_the_batch_is_cut(monkeypatch):
     assert torch.allclose(whole, parts, rtol=1e-8)
 
 
+PLATE = {"theta": torch.arange(32, dtype=torch.float64) * TAU / 32,
+         "layer": torch.linspace(0, 1, 9, dtype=torch.float64)}
+VOIDS = GaussianRandomField("periodic", 2 * math.sqrt(TAU), 3.0, 1.0, modes=8, over="theta").bind({"theta": (0.0, TAU)})
+
+
+def voids(count, seed=0):
+    """ξ at 32 angles and seeds of scattered meshes."""
+    xi = VOIDS.on_grid(VOIDS.draw(count, seeded(seed)), PLATE)
+    return {"xi": xi, "seed": torch.rand(count, generator=seeded(1), dtype=torch.float64)}
+
+
+def complexes():
+    r = 0.2 + 0.2 / (1 + voids(1)["xi"][0].exp())
+    return [o_grid(r, 9), scattered(r, 9, seeded())]
+
+
+def test_the_law_of_voids_is_the_cosine_series_it_is_said_to_be():
+    xi = torch.zeros(1, 17, dtype=torch.float64)
+    xi[0, 3], xi[0, 10] = 1.0, 2.0                                              # cos 3θ and sin 2θ
+    theta = PLATE["theta"]
+    e = [2 * math.sqrt(2) / math.sqrt(k * k + 9) for k in (3, 2)]
+    expected = e[0] * (3 * theta).cos() + 2 * e[1] * (2 * theta).sin()
+    assert torch.allclose(VOIDS.on_grid(xi, PLATE)[0], expected, atol=1e-13)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("which", [0, 1], ids=["o-grid", "scattered"])
+def test_plates_pass_the_patch_test_and_are_in_balance(which, order):
+    complex_ = complexes()[which]
+    space, material = Space(complex_, order), Material.of(1.0, 0.3, "stress")
+    plane = (lambda x, y: 0.3 * x - 0.1 * y, lambda x, y: 0.2 * x + 0.5 * y)
+    found = elasticity(space, material, dirichlet={"boundary": plane})
+    for name, function in zip("uv", plane, strict=True):
+        assert torch.allclose(found[name], function(*space.nodes.unbind(1)), atol=1e-12)
+    pulled = elasticity(space, material, dirichlet={"bottom": (0.0, 0.0)}, traction={"top": (0.0, 1.0)})
+    u = torch.stack([pulled["u"], pulled["v"]], 1).reshape(-1)
+    force = (elastic(space, material.lam, material.mu) @ u).view(-1, 2)[space.on("bottom")].sum(0)
+    assert torch.allclose(force, torch.tensor([0.0, -1.0], dtype=torch.float64), atol=1e-11)   # κ ≈ 1e4 roundings
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["o-grid", "scattered"])
+def test_nodal_weights_integrate_linear_functions_over_the_plate(which):
+    complex_ = complexes()[which]
+    a = weights(complex_)
+    assert bool((a > 0).all())
+    ring = complex_.X[Space(complex_, 1).on("void")] - 0.5
+    ring = ring[torch.atan2(ring[:, 1], ring[:, 0]).argsort()]
+    after = ring.roll(-1, 0)
+    cross = ring[:, 0] * after[:, 1] - ring[:, 1] * after[:, 0]
+    assert abs(float(a.sum()) - 1 + float(cross.sum()) / 2) < 1e-12
+    moment = (cross[:, None] * (ring + after)).sum(0) / 6                       # ∫ (x − ½) over the void's polygon
+    assert torch.allclose((a[:, None] * (complex_.X - 0.5)).sum(0), -moment, atol=1e-12)
+
+
+def test_a_uniform_pull_on_a_plate_has_its_stress_far_from_the_void():
+    """Nodal von Mises stress of the finite elements against pure tension where it must be: a plate of tiny void."""
+    complex_ = o_grid(torch.full((32,), 1e-3, dtype=torch.float64), 9)
+    stress = von_mises(complex_, Material.of(1.0, 0.0, "stress"), 1)            # ν = 0: no clamping effect
+    far = (complex_.X - 0.5).norm(dim=1) > 0.3
+    assert torch.allclose(stress[far], torch.ones_like(stress[far]), atol=0.01)  # the void changes it by (r/R)² = 1e-5
+
+
+def test_finer_plates_and_quadratic_elements_come_closer():
+    inputs = voids(1)
+    reference = Elasticity(order=2, refine=4).solve(inputs, PLATE)["mises"]
+    coarse, fine, quadratic = (
+        relative(Elasticity(order=o, refine=k).solve(inputs, PLATE)["mises"], reference)
+        for o, k in ((1, 1), (1, 2), (2, 1)))
+    assert quadratic < fine < 0.7 * coarse and coarse < 0.4
+    stated = Elasticity(order=1).accuracy(lambda _: inputs, PLATE)
+    assert 0.3 * coarse < stated.error < 1.2 * coarse and "64×17" in stated.how
+
+
+def test_scattered_plates_are_the_same_bodies_in_another_order():
+    inputs = voids(2)
+    solver = Elasticity(scatter="seed", order=2)
+    found = solver.solve(inputs, PLATE)
+    again = solver.solve({k: v[1:] for k, v in inputs.items()}, PLATE)
+    assert all(torch.equal(found[k][1:], again[k]) for k in found)               # an instance is its own inputs
+    assert found["mises"].shape == (2, 288) and found["radius"].shape == (2, 32)
+    assert not torch.allclose(found["x"][0], found["x"][1], atol=0.1)
+    fine = o_grid(found["radius"][0], 33)
+    stress = von_mises(fine, Material.of(1.0, 0.3, "stress"), 2)
+    X = torch.stack([found["x"][0], found["y"][0]], 1)
+    expected = Discrete({"m": Space(fine, 1)}, {"m": stress}).at(X)["m"]
+    here = torch.isfinite(expected)
+    assert here.sum() > 250 and relative(found["mises"][0][here], expected[here]) < 0.15
+
+
 WRONG = [
+    (lambda: Elasticity(order=3), "order 1 or 2"), (lambda: Elasticity(scatter="seed", refine=2), "set refine=1"),
+    (lambda: Elasticity().solve({"xi": torch.zeros(1, 9)}, nodes(9)), "the axes theta and layer"),
+    (lambda: Elasticity().solve({"xi": torch.zeros(1, 4)}, {"theta": torch.arange(4.0), "layer": PLATE["layer"]}),
+     "multiple of 8"),
+    (lambda: Elasticity().solve(voids(1), {**PLATE, "layer": PLATE["layer"] + 1}), "from 0"),
     (lambda: Burgers().solve({"v": torch.zeros(1, 8)}, circle(8)), "unknown input function 'u0'"),
     (lambda: Burgers().solve({"u0": torch.zeros(1, 9)}, circle(8)), r"shape \(B, 8\)"),
     (lambda: Burgers().solve({"u0": torch.zeros(1, 8, 8)}, circle(8, names="xy")), "1 axes in space, not 2"),

@@ -2,7 +2,8 @@
 
 from .burgers import Burgers
 from .darcy import Darcy
+from .elasticity import Elasticity
 from .solver import Accuracy, BatchSolver
 from .vorticity import Vorticity
 
-__all__ = ["Accuracy", "BatchSolver", "Burgers", "Darcy", "Vorticity"]
+__all__ = ["Accuracy", "BatchSolver", "Burgers", "Darcy", "Elasticity", "Vorticity"]

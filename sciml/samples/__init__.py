@@ -1,1 +1,8 @@
-"""Sample stores: input and output functions in HDF5, written shard by shard and streamed by index."""
+"""Samples of operators: stores in HDF5, made by generators or loaded from users' files."""
+
+from .arrays import Array, load_arrays, load_pdebench
+from .make import make_samples
+from .samples import ArraySamples, Samples
+from .store import SampleStore
+
+__all__ = ["Array", "ArraySamples", "SampleStore", "Samples", "load_arrays", "load_pdebench", "make_samples"]
