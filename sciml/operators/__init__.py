@@ -1,1 +1,15 @@
 """Operator models: networks that map functions on grids, meshes and points to functions."""
+
+from .deeponet import DeepONet
+from .geo_fno import Deformation, GeoFNO
+from .gno import GINO, GNO
+from .neighbours import Pairs, near_pairs
+from .nudft import NUDFT, Waves
+from .nuno import NUNO
+from .slices import MeshOperator, SliceAttention
+from .subdomains import kd_boxes
+
+__all__ = [
+    "GINO", "GNO", "NUDFT", "NUNO", "DeepONet", "Deformation", "GeoFNO", "MeshOperator", "Pairs", "SliceAttention",
+    "Waves", "kd_boxes", "near_pairs",
+]

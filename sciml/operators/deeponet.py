@@ -16,7 +16,7 @@ from ..calculus.activations import ACTIVATIONS
 from ..calculus.indices import IndexSet, MultiIndex
 from ..calculus.jet import Jet, activate, add, join, linear, multiply, subtract
 from ..errors import ProblemError, look_up
-from .pointwise import Bounds, Box, Dense
+from .pointwise import Bounds, Box, Constant, Dense
 
 
 class Inputs(nn.Module):
@@ -48,21 +48,20 @@ class Inputs(nn.Module):
                                f"{fourier}) have no period: take one of them")
         unit = lambda i, value: tuple(value if j == i else 0.0 for j in range(D))
         plain = [i for i in range(D) if i not in periods]
-        # plain numbers: as buffers they would be rounded to float32, and a period with them
-        self.scale = [unit(i, 2 / box.sizes[i]) for i in plain]
-        self.shift = [-2 * box.lows[i] / box.sizes[i] - 1 for i in plain]
-        self.waves = [unit(i, 2 * pi * k / L) for i, L in periods.items() for k in range(1, harmonics + 1)]
+        self.scale = Constant([unit(i, 2 / box.sizes[i]) for i in plain])
+        self.shift = Constant([-2 * box.lows[i] / box.sizes[i] - 1 for i in plain])
+        self.waves = Constant([unit(i, 2 * pi * k / L) for i, L in periods.items() for k in range(1, harmonics + 1)])
         self.register_buffer("B", sigma * torch.randn(fourier, D, generator=generator, dtype=torch.float32))
         self.outputs = len(plain) + 2 * (len(self.waves) + fourier)
 
     def forward(self, x: Jet) -> Jet:
         """Jet of the coordinates → jet of the inputs of a network."""
-        table = lambda numbers: torch.tensor(numbers, dtype=x.data.dtype, device=x.data.device)
+        like = x.data.dtype, x.data.device
         parts, phases = [], []
-        if self.scale:
-            parts.append(linear(x, table(self.scale), table(self.shift)))
-        if self.waves:
-            phases.append(linear(x, table(self.waves)))
+        if len(self.scale):
+            parts.append(linear(x, self.scale.to(*like), self.shift.to(*like)))
+        if len(self.waves):
+            phases.append(linear(x, self.waves.to(*like)))
         if len(self.B):
             phases.append(linear(parts[0], self.B))
         for phase in phases:

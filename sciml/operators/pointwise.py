@@ -55,6 +55,31 @@ class Perceptron(nn.Module):
         return self.layers[-1](h)
 
 
+class Constant:
+    """A table of numbers as a tensor, copied to each device and dtype once.
+
+    It is no buffer: a buffer is rounded by `.to(float32)`, and a period or a frequency with it.
+
+    Args:
+        numbers: Nested sequences of numbers.
+    """
+
+    def __init__(self, numbers: Sequence):
+        self.numbers = numbers
+        self._made: dict[tuple, Tensor] = {}
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def to(self, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """The tensor."""
+        if torch.compiler.is_compiling():
+            return torch.tensor(self.numbers, dtype=dtype, device=device)
+        if (dtype, device) not in self._made:
+            self._made[dtype, device] = torch.tensor(self.numbers, dtype=dtype, device=device)
+        return self._made[dtype, device]
+
+
 class Box:
     """The box that a model's points lie in, and coordinates relative to it.
 
@@ -71,6 +96,7 @@ class Box:
             raise ProblemError(f"bounds={tuple(map(tuple, bounds))} must be one (low, high) per coordinate with low < "
                                "high")
         self.lows, self.sizes = tuple(low.tolist()), tuple((high - low).tolist())
+        self._low, self._size = Constant(self.lows), Constant(self.sizes)
 
     @property
     def dimension(self) -> int:
@@ -79,8 +105,7 @@ class Box:
 
     def unit(self, X: Tensor) -> Tensor:
         """X in [0, 1]^D, in its own dtype, shape (…, N, D)."""
-        low, size = (torch.tensor(a, dtype=X.dtype, device=X.device) for a in (self.lows, self.sizes))
-        return (X - low) / size
+        return (X - self._low.to(X.dtype, X.device)) / self._size.to(X.dtype, X.device)
 
     def centred(self, X: Tensor) -> Tensor:
         """X in [−1, 1]^D, shape (…, N, D)."""
