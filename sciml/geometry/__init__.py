@@ -15,6 +15,7 @@ from .polygon import Polygon
 from .product import Product
 from .region import Join, Region
 from .unit import unit_points
+from .weights import delaunay_weights, voronoi_weights
 
 __all__ = [
     "Ball",
@@ -31,5 +32,7 @@ __all__ = [
     "Product",
     "Region",
     "Union",
+    "delaunay_weights",
     "unit_points",
+    "voronoi_weights",
 ]
