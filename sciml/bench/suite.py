@@ -22,7 +22,7 @@ import torch
 from ..errors import ProblemError, look_up
 from ..problem import load_problem
 from ..training import solve
-from . import gaussians, meshes, methods, operator_steps, preconditioning, race, sampling, steptime
+from . import gaussians, meshes, methods, operator_steps, operators, preconditioning, race, sampling, steptime
 from .contests import CONTESTS
 from .row import Row
 
@@ -79,7 +79,8 @@ SUITES: dict[str, tuple[Row, ...]] = {"quick": QUICK, "full": QUICK + MORE, "lad
                                       "methods": methods.METHODS, "preconditioned": PRECONDITIONED,
                                       "sampling": sampling.ROWS, "gaussians": gaussians.ROWS,
                                       "meshes": meshes.ROWS + meshes.PRECONDITIONED,
-                                      "race": (), "steptime": (), "preconditioning": (), "operator-steps": ()}
+                                      "operators": (), "operator-steps": (), "race": (), "steptime": (),
+                                      "preconditioning": ()}
 
 
 def run_suite(name: str, *, only: Sequence[str] | None = None, seeds: int | None = None, device: str = "cpu",
@@ -98,6 +99,7 @@ def run_suite(name: str, *, only: Sequence[str] | None = None, seeds: int | None
     rows = rows if time is None else tuple(replace(row, time=time, steps=None) for row in rows)
     known = dict.fromkeys([r.name for r in rows] or CONTESTS) if name != "steptime" else {}
     known |= dict.fromkeys(row.method for row in rows if name in ("sampling", "meshes", "gaussians"))
+    known = dict.fromkeys(r.key for r in operators.ROWS) if name == "operators" else known
     for problem in set(only or ()) - {"steptime", "cost"}:
         look_up("row", problem, known)
     wanted = list(only or known)
@@ -122,6 +124,9 @@ def run_suite(name: str, *, only: Sequence[str] | None = None, seeds: int | None
         tables[name] = gaussians.table(device, out, QUICK + MORE)
     elif name == "preconditioning":
         tables[name] = preconditioning.markdown(preconditioning.measure())
+    elif name == "operators":
+        yield from operators.run(list(only) if only else None, seeds or 3, device, out, _keep)
+        tables[name] = operators.table(device, out)
     elif name == "operator-steps":
         path = out / f"operator-steps-{device}.json"
         if not path.exists():

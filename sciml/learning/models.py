@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ProblemError, look_up, unknown_name
-from ..operators.fno import FFNO, FNO
-from ..operators.uno import UNO
+from ..operators import FFNO, FNO, T1, UNO
 from .layout import Layout
 
 OWN = ("inputs", "outputs", "periodic", "generator", "dtype")         # arguments that are not the user's
@@ -42,6 +41,7 @@ MODES = {1: 16, 2: 12, 3: 8}
 OPERATORS: dict[str, OperatorModel] = {
     "fno": OperatorModel(FNO, modes=MODES),
     "ffno": OperatorModel(FFNO, modes=MODES),
+    "t1": OperatorModel(T1, modes={1: 32, 2: 16, 3: 8}),
     "uno": OperatorModel(UNO, modes=MODES),
 }
 
