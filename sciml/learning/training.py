@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Iterator, Mapping
-from copy import deepcopy
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from ..errors import ProblemError, TrainingError
-from ..optim import build_optimizer
+from ..errors import ProblemError
 from ..problem import Problem
 from .augment import find_covariance
 from .equations import Equations
 from .layout import Layout, make_layout
+from .learner import Learner
 from .models import OPERATORS, Normaliser, Operator, build_model, first_differences, relative_errors
 from .norms import build_norms
 from .recipe import DTYPES, OperatorRecipe
-from .report import OperatorReport
 from .samples import Samples, draw, solve_samples
 from .symmetry import find_symmetries
 
 EVALUATED = 50            # functions per pass without gradients
-WARM = 0.2                # of the budget, in which the rate of "onecycle" rises
 TEST_SEED = 7_919         # the test set's own
 
 
-class OperatorTraining:
+class OperatorTraining(Learner):
     """A run in progress.
 
     Args:
@@ -62,20 +57,12 @@ class OperatorTraining:
         self.symmetries = find_symmetries(self._equations(), self.layout, few) if recipe.augment == "symmetry" else None
         changes = recipe.augment == "covariance"
         self.covariance = find_covariance(self._equations(), self.layout, few) if changes else None
-        self.generator = torch.Generator().manual_seed(recipe.seed + 1)
         self.operator = self._build().to(self.device)
         self.norms = build_norms(self._equations(), self.layout, self._cast(few), recipe.precondition) \
             if loss != "data" else {}
         if loss != "data":
             self.operator.scale.fill_(self._find_scale())
-        if recipe.compile:
-            self.operator.call = torch.compile(self.operator.model)
-        self.optimizer = build_optimizer(recipe.optimizer, self.operator.model.parameters(), recipe.optimizer_options())
-        self.peak = [group["lr"] for group in self.optimizer.param_groups]
-        self.step, self.seconds, self.epoch = 0, 0.0, 0
-        self.order = torch.empty(0, dtype=torch.long)
-        self.stopped, self.loss = "", math.nan
-        self.total = recipe.total_steps(self.data.train)
+        self.begin(recipe, self.operator, self.data.train)
 
     # what it is made of ----------------------------------------------------------------------------------------------
 
@@ -184,14 +171,17 @@ class OperatorTraining:
                                             torch.linalg.vector_norm(t, dim=1)).mean()
         return loss
 
-    def _batch(self) -> Samples:
-        if len(self.order) == 0:
-            if self.data.fresh and self.recipe.loss == "residual" and self.epoch:
-                exact = draw(self.problem, self.layout, self.data.train, self.data.seed, self.epoch * self.data.train)
-                self.train = Samples(self._cast(exact))
-            self.order = torch.randperm(len(self.train), generator=self.generator)
-            self.epoch += 1
-        index, self.order = self.order[:self.recipe.batch], self.order[self.recipe.batch:]
+    def draw_epoch(self) -> None:
+        """New input functions in every epoch, where the recipe asks for them."""
+        if self.data.fresh and self.recipe.loss == "residual" and self.epoch:
+            exact = draw(self.problem, self.layout, self.data.train, self.data.seed, self.epoch * self.data.train)
+            self.train = Samples(self._cast(exact))
+
+    def loss_of(self, index: Tensor) -> Tensor:
+        """Loss of a batch of training functions."""
+        return self._loss(self._batch(index))
+
+    def _batch(self, index: Tensor) -> Samples:
         batch = self.train.part(index.to(self.device))
         if self.symmetries is not None:
             one, names = self.symmetries.random(self.generator), self.layout.names
@@ -210,84 +200,6 @@ class OperatorTraining:
             loss = loss + self._residual_loss(u, batch.inputs)
         return loss
 
-    # the run ---------------------------------------------------------------------------------------------------------
-
-    def progress(self) -> float:
-        """Share of the budget that is used; of steps alone if it is one of steps, so that a resume repeats it."""
-        if self.total is not None:
-            return min(self.step / max(self.total, 1), 1.0)
-        return min(self.seconds / self.recipe.time, 1.0) if self.recipe.time else 0.0
-
-    def finished(self) -> bool:
-        """Whether the budget is used up."""
-        if self.recipe.time is not None and self.seconds >= self.recipe.time:
-            return True
-        return self.total is not None and self.step >= self.total
-
-    def _rate(self) -> float:
-        """Learning rate over its peak."""
-        p = self.progress()
-        if self.recipe.schedule == "constant":
-            return 1.0
-        if self.recipe.schedule == "cosine":
-            return 0.5 * (1 + math.cos(math.pi * p))
-        if p < WARM:
-            return 0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * p / WARM))
-        return max(0.5 * (1 + math.cos(math.pi * (p - WARM) / (1 - WARM))), 1e-5)
-
-    def advance(self) -> Tensor:
-        """One step."""
-        for group, peak in zip(self.optimizer.param_groups, self.peak, strict=True):
-            group["lr"] = peak * self._rate()
-        self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bfloat16):
-            loss = self._loss(self._batch())
-        loss.backward()
-        if self.recipe.clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.operator.model.parameters(), self.recipe.clip)
-        self.optimizer.step()
-        self.step += 1
-        return loss.detach()
-
-    def run(self, stop: Callable[[], str] | None = None) -> Iterator[OperatorReport]:
-        """Trains until the budget is used up; yields a report at the start, every `report` seconds and at the end.
-
-        Args:
-            stop: Asked after each step; a text that is not empty ends the run, and is its reason.
-
-        Raises:
-            TrainingError: The loss is not finite.
-        """
-        if self.step == 0:
-            with torch.no_grad():
-                self.loss = float(self._loss(self.train.part(slice(0, self.recipe.batch))))
-        yield self.report()
-        shown = clock = time.perf_counter()
-        recent: list[Tensor] = []
-        each = -(-self.data.train // self.recipe.batch)
-        while not self.finished():
-            reason = stop() if stop is not None else ""
-            if reason:
-                self.stopped = f"{reason} at step {self.step}"
-                break
-            recent = [*recent, self.advance()][-each:]
-            now = time.perf_counter()
-            self.seconds += now - clock
-            clock = now
-            if now - shown >= self.recipe.report:
-                self._hear(recent)
-                yield self.report()
-                shown = clock = time.perf_counter()
-        if recent:
-            self._hear(recent)
-        yield self.report()
-
-    def _hear(self, recent: list[Tensor]) -> None:
-        self.loss = float(torch.stack(recent).mean())
-        if not math.isfinite(self.loss):
-            raise TrainingError(f"the loss is not finite after step {self.step}; take a smaller learning rate "
-                                f"({self.recipe.optimizer}.lr) or clip=1")
-
     @torch.no_grad()
     def evaluate(self, samples: Samples, layout: Layout | None = None) -> Tensor:
         """Predictions on samples, (B, n_1, …, n_d, C K)."""
@@ -304,33 +216,17 @@ class OperatorTraining:
             return None
         return relative_errors(self.evaluate(self.test), self.targets(self.test), len(self.layout.unknowns))
 
-    def report(self) -> OperatorReport:
-        """Where the run stands now; the errors are those of at most 100 test samples until the end."""
-        found = {}
-        if self.test is not None:
-            some = self.test if self.finished() or len(self.test) <= 100 else self.test.part(slice(0, 100))
-            each = relative_errors(self.evaluate(some), self.targets(some), len(self.layout.unknowns)).mean(0)
-            found = {u: float(e) for u, e in zip(self.layout.unknowns, each, strict=True)}
-        return OperatorReport(self.step, round(self.seconds, 4), self.recipe.optimizer, self.loss,
-                              {self.recipe.loss: self.loss}, found, {}, {"epoch": float(self.epoch)})
-
-    def drawn_points(self) -> dict:
-        """None: functions are drawn, not points."""
-        return {}
-
-    def state_dict(self) -> dict:
-        """A copy of everything that changes; the samples follow from the recipe."""
-        return deepcopy({"step": self.step, "seconds": self.seconds, "epoch": self.epoch, "order": self.order,
-                         "loss": self.loss, "generator": self.generator.get_state(),
-                         "operator": self.operator.state_dict(), "optimizer": self.optimizer.state_dict()})
+    def errors(self) -> dict[str, float]:
+        """Mean relative errors by unknown, of at most 100 test functions until the end."""
+        if self.test is None:
+            return {}
+        some = self.test if self.finished() or len(self.test) <= 100 else self.test.part(slice(0, 100))
+        each = relative_errors(self.evaluate(some), self.targets(some), len(self.layout.unknowns)).mean(0)
+        return {u: float(e) for u, e in zip(self.layout.unknowns, each, strict=True)}
 
     def load_state_dict(self, state: Mapping) -> None:
         """Restores `state_dict`."""
-        self.operator.load_state_dict(state["operator"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.generator.set_state(state["generator"].cpu())
-        self.step, self.seconds, self.epoch = state["step"], state["seconds"], state["epoch"]
-        self.order, self.loss = state["order"], state["loss"]
+        super().load_state_dict(state)
         if self.data.fresh and self.recipe.loss == "residual" and self.epoch > 1:
             first = (self.epoch - 1) * self.data.train
             self.train = Samples(self._cast(draw(self.problem, self.layout, self.data.train, self.data.seed, first)))
