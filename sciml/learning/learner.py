@@ -57,7 +57,7 @@ class Learner(ABC):
     def errors(self) -> dict[str, float]:
         """Mean relative errors of test samples by unknown; {} where there are none."""
 
-    def draw_epoch(self) -> None:
+    def draw_epoch(self) -> None:  # noqa: B027 - most keep their samples
         """Called before an epoch begins."""
 
     def _index(self) -> Tensor:

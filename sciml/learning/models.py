@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ProblemError, look_up, unknown_name
-from ..operators import FFNO, FNO, T1, UNO
+from ..operators import FFNO, FNO, GINO, GNO, NUNO, T1, UNO, GeoFNO, MeshOperator
 from .layout import Layout
 
 OWN = ("inputs", "outputs", "periodic", "generator", "dtype")         # arguments that are not the user's
@@ -43,6 +43,15 @@ OPERATORS: dict[str, OperatorModel] = {
     "ffno": OperatorModel(FFNO, modes=MODES),
     "t1": OperatorModel(T1, modes={1: 32, 2: 16, 3: 8}),
     "uno": OperatorModel(UNO, modes=MODES),
+}
+
+
+POINTS: dict[str, OperatorModel] = {
+    "geo-fno": OperatorModel(GeoFNO, grid=False),
+    "gino": OperatorModel(GINO, grid=False),
+    "gno": OperatorModel(GNO, grid=False),
+    "mesh-operator": OperatorModel(MeshOperator, grid=False),
+    "nuno": OperatorModel(NUNO, grid=False),
 }
 
 
@@ -80,14 +89,42 @@ def build_model(name: str, layout: Layout, options: Mapping[str, object], seed: 
     if "periodic" in parameters:
         given["periodic"] = tuple(a.periodic for a in layout.axes)
     generator = torch.Generator().manual_seed(seed)
-    extra = d if model.grid else 0
+    return _made(name, model, {**given, "inputs": layout.sources + d, "outputs": layout.outputs,
+                               "generator": generator, "dtype": dtype})
+
+
+def build_point_model(name: str, inputs: int, outputs: int, bounds: Sequence[tuple[float, float]],
+                      options: Mapping[str, object], seed: int, dtype: torch.dtype) -> nn.Module:
+    """A model on points.
+
+    Args:
+        name: In `POINTS`.
+        inputs, outputs: Channels, without coordinates.
+        bounds: (low, high) per coordinate of the box that the points lie in.
+        options: Of its constructor.
+        seed: Of its weights.
+
+    Raises:
+        ProblemError: An option does not exist or has no sense.
+    """
+    model: OperatorModel = look_up("operator model on points", name, POINTS)
+    valid = [p for p in inspect.signature(model.cls).parameters if p not in (*OWN, "bounds")]
+    for option in options:
+        if option not in valid:
+            raise ProblemError(unknown_name(f"option of model {name}", option, valid))
+    generator = torch.Generator().manual_seed(seed)
+    return _made(name, model, {**options, "inputs": inputs, "outputs": outputs, "bounds": tuple(bounds),
+                               "generator": generator}).to(dtype)
+
+
+def _made(name: str, model: OperatorModel, given: dict[str, Any]) -> nn.Module:
+    """The module, or a sentence."""
     try:
-        return model.cls(inputs=layout.sources + extra, outputs=layout.outputs, generator=generator, dtype=dtype,
-                         **given)
+        return model.cls(**given)
     except (TypeError, ValueError) as error:
         if isinstance(error, ProblemError):
             raise
-        text = ", ".join(f"{k}={v!r}" for k, v in given.items())
+        text = ", ".join(f"{k}={v!r}" for k, v in given.items() if k not in OWN)
         raise ProblemError(f"model {name} does not take {text}: {error}") from error
 
 
@@ -163,20 +200,19 @@ class Operator(nn.Module):
         self.register_buffer("scale", torch.tensor(scale, dtype=torch.float64))
         self.call: Callable = model
 
-    def forward(self, channels: Tensor, coordinates: Tensor, points: Tensor | None = None) -> Tensor:
-        """Outputs (B, n_1, …, n_d, C_out): values, or N with the scale where there is no decoder.
+    def forward(self, channels: Tensor, coordinates: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Outputs: values, or s N where there is no decoder.
 
         Args:
-            channels: Input functions, (B, n_1, …, n_d, F).
-            coordinates: (1, n_1, …, n_d, d), scaled.
-            points: Nodes as points (N, d), for models on points.
+            channels: Input functions, (B, n_1, …, n_d, F) on a grid or (B, N, F) at points.
+            coordinates: Of the grid's nodes, scaled, (1, n_1, …, n_d, d), or of the points, (N, D) or (B, N, D).
+            weights: Quadrature weights of points, (N,) or (B, N).
         """
         v = self.encoder.encode(channels)
         if self.grid:
             out = self.call(torch.cat([v, coordinates.expand(len(v), *coordinates.shape[1:])], -1))
         else:
-            shape = v.shape[1:-1]
-            out = self.call(v.flatten(1, -2), coordinates[0].flatten(0, -2)).unflatten(1, shape)
+            out = self.call(v, coordinates, weights)
         out = out.to(channels.dtype)
         return self.decoder.decode(out) if self.decoder is not None else self.scale.to(out) * out
 

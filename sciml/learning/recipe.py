@@ -11,7 +11,7 @@ import torch
 from ..errors import ProblemError, check_types, look_up, unknown_name
 from ..optim import build_optimizer, is_optimizer, needs, optimizer_class, optimizer_name
 from .data import DataOptions
-from .models import OPERATORS
+from .models import OPERATORS, POINTS
 
 LOSSES = ("auto", "data", "residual", "both")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -64,7 +64,7 @@ class OperatorRecipe:
 
     def __post_init__(self):
         check_types(self)
-        look_up("operator model", self.model, OPERATORS)
+        look_up("operator model", self.model, {**OPERATORS, **POINTS})
         look_up("loss", self.loss, dict.fromkeys(LOSSES))
         look_up("schedule", self.schedule, dict.fromkeys(SCHEDULES))
         look_up("dtype", self.dtype, DTYPES)
