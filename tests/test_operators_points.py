@@ -255,6 +255,38 @@ def test_neighbours_of_points_that_stand_still_are_found_once(monkeypatch):
     assert len(calls) == 2
 
 
+def test_clouds_that_come_back_in_other_batches_are_searched_once(monkeypatch):
+    import sciml.operators.neighbours as neighbours
+    import sciml.operators.subdomains as subdomains
+    calls = []
+    pairs, points = neighbours._pairs, subdomains._from_points
+    monkeypatch.setattr(neighbours, "_pairs", lambda *a: calls.append("pairs") or pairs(*a))
+    monkeypatch.setattr(subdomains, "_from_points", lambda *a: calls.append("links") or points(*a))
+    X, v = torch.rand(4, 30, 2, generator=generator(), dtype=torch.float64), random(4, 30, 1)
+    for f in (GNO(1, 1, width=4, layers=1).double(),
+              NUNO(1, 1, boxes=2, grid=(4, 4), modes=(2, 2), width=4, layers=1, features=2).double()):
+        calls.clear()
+        whole = f(v, X)
+        for batch in ([3, 1], [0, 2], [2, 3]):
+            torch.testing.assert_close(f(v[batch], X[batch]), whole[batch], rtol=0, atol=1e-12)
+        assert len(calls) == 4
+        if isinstance(f, NUNO):                                                      # other boxes, other links
+            f.fit(X**2)
+            f(v, X)
+            assert len(calls) == 8
+
+
+def test_a_nuno_with_loaded_boxes_interpolates_in_them():
+    make = lambda: NUNO(1, 1, boxes=3, grid=(4, 4), modes=(2, 2), width=4, layers=1, features=2,
+                        generator=generator()).double()
+    f, g = make(), make()
+    X, v = torch.rand(30, 2, generator=generator(), dtype=torch.float64), random(2, 30, 1)
+    f.fit(X**2)
+    g(v, X)
+    g.load_state_dict(f.state_dict())
+    assert torch.equal(f(v, X), g(v, X))
+
+
 def test_the_integral_with_a_constant_kernel_is_the_mean_over_the_ball():
     """κ = 1: the windowed mean of f = 1 is 1, of x the centre, up to the quadrature of 20,000 points."""
     f = GNO(1, 1, radius=0.3, width=2, layers=1).double()

@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 from ..errors import ProblemError
 from ..kept import Kept
 from .latent import LatentFNO
-from .nudft import NUDFT, Waves
+from .nudft import KEPT, NUDFT, Waves
 from .pointwise import Bounds, Box, Dense, Perceptron, check_points, with_coordinates
 
 MARGIN = 0.1                               # of the torus, left free between the domain and its periodic copy
@@ -94,7 +94,7 @@ class GeoFNO(nn.Module):
         waves = Waves(modes)
         self.enter, self.leave = (NUDFT(width, width, waves, generator) for _ in range(2))
         self.still = not isinstance(self.deformation, nn.Module)
-        self._places: Kept[Tensor] = Kept()
+        self._places: Kept[Tensor] = Kept(*KEPT)
         self._lattices: dict[torch.device, Tensor] = {}
         self.latent = LatentFNO(width, modes, layers, generator=generator)
         self.at_grid, self.at_points = Dense(D, width, generator), Dense(D, width, generator)
@@ -103,7 +103,8 @@ class GeoFNO(nn.Module):
 
     def places(self, X: Tensor, code: Tensor | None = None) -> Tensor:
         """φ(X) on the unit torus, the shape of X (with a code: (B, N, D))."""
-        return self._places((X,), lambda: self._place(X, code)) if self.still else self._place(X, code)
+        return self._places((X.reshape(-1, X.shape[-1]),), lambda: self._place(X, code), X.shape) if self.still else \
+            self._place(X, code)
 
     def _place(self, X: Tensor, code: Tensor | None) -> Tensor:
         if self.own:

@@ -14,8 +14,11 @@ from torch import Generator, Tensor, nn
 from ..errors import ProblemError
 from ..kept import Kept
 from .latent import LatentFNO
-from .neighbours import Pairs, near_pairs
+from .neighbours import Arrays, Pairs, near_pairs
 from .pointwise import Bounds, Box, Dense, Perceptron, check_points, with_coordinates
+from .remembered import Remembered
+
+KEPT = 2**16, 2**16                        # points of a set, and of all: each has some hundred pairs
 
 
 class Integral(nn.Module):
@@ -99,11 +102,12 @@ class GNO(nn.Module):
                                        for _ in range(1 if shared else layers))
         self.local = nn.ModuleList(Dense(width, width, generator) for _ in range(layers))
         self.project = Perceptron([width, projection, outputs], generator)
-        self._kept: Kept[Pairs] = Kept()
+        self._kept: Kept[Pairs] = Kept(*KEPT)
+        self._seen: Remembered[Arrays] = Remembered(KEPT[1])
 
     def plan(self, X: Tensor) -> Pairs:
-        """The neighbours of points (N, D) or (B, N, D), kept for points that stand still."""
-        return self._kept((X.reshape(-1, X.shape[-1]),), lambda: near_pairs(X, X, self.radius), X.shape)
+        """The neighbours of points (N, D) or (B, N, D), kept for clouds that come back."""
+        return self._kept((X.reshape(-1, X.shape[-1]),), lambda: near_pairs(X, X, self.radius, self._seen), X.shape)
 
     def forward(self, v: Tensor, X: Tensor | None = None, weights: Tensor | None = None,
                 plan: Pairs | None = None) -> Tensor:
@@ -181,7 +185,8 @@ class GINO(nn.Module):
         self.mix = Dense(width + D + latent_inputs, width, generator)
         self.latent = LatentFNO(width, modes, layers, padding, generator)
         self.project = Perceptron([2 * width, projection, outputs], generator)
-        self._kept: Kept[tuple[Pairs, Pairs]] = Kept()
+        self._kept: Kept[tuple[Pairs, Pairs]] = Kept(*KEPT)
+        self._seen: Remembered[Arrays] = Remembered(4 * KEPT[1])
 
     def nodes(self, like: Tensor) -> Tensor:
         """Centres of the latent grid's cells, shape (Π n, D), the last coordinate fastest."""
@@ -190,9 +195,9 @@ class GINO(nn.Module):
         return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(axes))
 
     def plan(self, X: Tensor) -> tuple[Pairs, Pairs]:
-        """Pairs from the points to the grid and back, kept for points that stand still."""
+        """Pairs from the points to the grid and back, kept for clouds that come back."""
         G = self.nodes(X)
-        make = lambda: (near_pairs(X, G, self.radius), near_pairs(G, X, self.radius))
+        make = lambda: (near_pairs(X, G, self.radius, self._seen), near_pairs(G, X, self.radius, self._seen))
         return self._kept((X.reshape(-1, X.shape[-1]),), make, X.shape)
 
     def forward(self, v: Tensor, X: Tensor | None = None, weights: Tensor | None = None,

@@ -10,6 +10,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from ..errors import ProblemError
+from .remembered import Remembered
 
 MOST = 2**28                               # pairs; beyond, memory ends before the sums begin
 
@@ -27,13 +28,17 @@ class Pairs(NamedTuple):
     counts: Tensor
 
 
-def near_pairs(X: Tensor, Y: Tensor, radius: float) -> Pairs:
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def near_pairs(X: Tensor, Y: Tensor, radius: float, seen: Remembered[Arrays] | None = None) -> Pairs:
     """All pairs within a radius.
 
     Args:
         X: Sources, shape (N, D) or (B, N, D).
         Y: Targets, shape (N′, D) or (B, N′, D).
         radius: r > 0.
+        seen: Pairs of clouds that were there before, within the same radius.
 
     Returns:
         `Pairs` on the device of X.
@@ -45,14 +50,15 @@ def near_pairs(X: Tensor, Y: Tensor, radius: float) -> Pairs:
         raise ProblemError(f"radius={radius} must be positive")
     B = max([len(a) for a in (X, Y) if a.ndim == 3], default=1)
     clouds = [[a.detach().to("cpu", torch.float64).numpy() for a in (Z.expand(B, *Z.shape[-2:]))] for Z in (X, Y)]
-    found = [_pairs(x, y, radius) for x, y in zip(*clouds, strict=True)]
+    make = lambda x, y: _pairs(x, y, radius)
+    found = [make(x, y) if seen is None else seen((x, y), make) for x, y in zip(*clouds, strict=True)]
     N, M = X.shape[-2], Y.shape[-2]
     put = lambda parts: torch.from_numpy(np.concatenate(parts)).to(X.device)
     return Pairs(put([j + b * N for b, (j, _, _) in enumerate(found)]),
                  put([i + b * M for b, (_, i, _) in enumerate(found)]), put([c for _, _, c in found]))
 
 
-def _pairs(X: np.ndarray, Y: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _pairs(X: np.ndarray, Y: np.ndarray, radius: float) -> Arrays:
     sources, targets = cKDTree(X), cKDTree(Y)
     count = int(targets.count_neighbors(sources, radius))
     if count > MOST:

@@ -11,7 +11,10 @@ from ..errors import ProblemError
 from ..kept import Kept
 from .latent import LatentFNO
 from .pointwise import Bounds, Box, Dense, Perceptron, check_points, with_coordinates
+from .remembered import Remembered
 from .subdomains import Links, box_grids, kd_boxes, links
+
+KEPT = 2**16, 2**16                        # points of a set, and of all
 
 
 class NUNO(nn.Module):
@@ -64,17 +67,25 @@ class NUNO(nn.Module):
         self.latent = LatentFNO(width, modes, layers, padding, generator)
         self.leave = Dense(width, S * features, generator)
         self.project = Perceptron([2 * features + D, projection, outputs], generator)
-        self._kept: Kept[Links] = Kept()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._kept: Kept[Links] = Kept(*KEPT)
+        self._seen: Remembered[tuple] = Remembered()
 
     def fit(self, points: Tensor) -> None:
         """Places the boxes by the points (…, N, D) of the training shapes, and of nothing else."""
         bounds = [(low, low + size) for low, size in zip(self.box.lows, self.box.sizes, strict=True)]
         self.boxes.copy_(kd_boxes(points.reshape(-1, points.shape[-1]), len(self.boxes), bounds))
-        self._kept = Kept()
+        self._forget()
 
     def plan(self, X: Tensor) -> Links:
-        """Interpolation weights of points (N, D) or (B, N, D), kept for points that stand still."""
-        return self._kept((X.reshape(-1, X.shape[-1]),), lambda: links(X, self.boxes, self.grid), X.shape)
+        """Interpolation weights of points (N, D) or (B, N, D), kept for clouds that come back."""
+        return self._kept((X.reshape(-1, X.shape[-1]),), lambda: links(X, self.boxes, self.grid, self._seen), X.shape)
+
+    def _load_from_state_dict(self, *args) -> None:
+        super()._load_from_state_dict(*args)
+        self._forget()                                       # the boxes are others
 
     def nodes(self) -> Tensor:
         """Nodes of all grids, shape (S, Π n, D)."""

@@ -15,6 +15,7 @@ from scipy.spatial import Delaunay, QhullError, cKDTree
 from torch import Tensor
 
 from ..errors import ProblemError
+from .remembered import Remembered
 
 
 def kd_boxes(points: Tensor, count: int, bounds: Sequence[tuple[float, float]], cells: int = 16) -> Tensor:
@@ -97,7 +98,7 @@ class Links(NamedTuple):
     gap: Tensor
 
 
-def links(X: Tensor, boxes: Tensor, grid: Sequence[int]) -> Links:
+def links(X: Tensor, boxes: Tensor, grid: Sequence[int], seen: Remembered[tuple] | None = None) -> Links:
     """Interpolation from points to the grids of all boxes and back.
 
     To the grids: linear on Delaunay's simplices of all points; outside of their hull by inverse squares of the
@@ -108,6 +109,7 @@ def links(X: Tensor, boxes: Tensor, grid: Sequence[int]) -> Links:
         X: Points, shape (N, D) or (B, N, D).
         boxes: Shape (S, 2, D).
         grid: Nodes along each coordinate.
+        seen: Links of clouds that were there before, with the same boxes and grid.
 
     Returns:
         `Links` on the device and in the dtype of X.
@@ -115,7 +117,8 @@ def links(X: Tensor, boxes: Tensor, grid: Sequence[int]) -> Links:
     clouds = X.detach().reshape(-1, *X.shape[-2:]).to("cpu", torch.float64).numpy()
     corners = boxes.detach().to("cpu", torch.float64)
     G = box_grids(corners, grid).reshape(-1, X.shape[-1]).numpy()
-    found = [(*_from_points(P, G), *_to_points(P, corners.numpy(), grid), _gap(P, G, corners.numpy())) for P in clouds]
+    make = lambda P: (*_from_points(P, G), *_to_points(P, corners.numpy(), grid), _gap(P, G, corners.numpy()))
+    found = [make(P) if seen is None else seen((P,), make) for P in clouds]
     tensors = [torch.from_numpy(np.stack(part)) for part in zip(*found, strict=True)]
     return Links(*(t.to(X.device) if t.dtype == torch.int64 else t.to(X) for t in tensors))
 
