@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Generator, Tensor, nn
 
 from .pointwise import Dense
-from .stand_in import SpectralConv
+from .spectral import SpectralConv
 
 
 class LatentFNO(nn.Module):
