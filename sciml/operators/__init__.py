@@ -6,4 +6,4 @@ from .t1 import T1
 from .tables import resize
 from .uno import UNO
 
-__all__ = ["FFNO", "FNO", "SeparableConv", "SpectralConv", "T1", "UNO", "resize"]
+__all__ = ["FFNO", "FNO", "T1", "UNO", "SeparableConv", "SpectralConv", "resize"]
