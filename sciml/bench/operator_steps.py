@@ -2,8 +2,9 @@
 
 Batch 20, 4 layers, loss = mean square, forward and backward. The peer is `neuralop.models.FNO` without its channel MLP
 and positional embedding, with as many channels and hidden units of the projection; it has complex weights for
-2m × … × (m + 1) modes where ours has (2m − 1) × … × m. Repetitions alternate between the two, CPU
-seconds are medians, and ratios are medians of the ratios of neighbours. Without the package (`pip install neuraloperator==2.0.0`) only ours is measured.
+2m × … × (m + 1) modes where ours has (2m − 1) × … × m. Repetitions alternate between the two, CPU seconds are
+medians, and ratios are medians of the ratios of neighbours. Without the package (`pip install neuraloperator==2.0.0`)
+only ours is measured.
 """
 
 from __future__ import annotations
