@@ -15,7 +15,7 @@ from sciml.elements.space import Space
 from sciml.errors import ProblemError, TrainingError
 from sciml.generators import Burgers, Darcy, Elasticity, Vorticity
 from sciml.generators.elasticity import von_mises, weights
-from sciml.generators.plate import o_grid, scattered
+from sciml.generators.plate import areas, o_grid, scattered
 from sciml.inputs import GaussianRandomField, RandomNumber
 
 TAU = 2 * math.pi
@@ -275,6 +275,20 @@ def test_nodal_weights_integrate_linear_functions_over_the_plate(which):
     assert abs(float(a.sum()) - 1 + float(cross.sum()) / 2) < 1e-12
     moment = (cross[:, None] * (ring + after)).sum(0) / 6                       # ∫ (x − ½) over the void's polygon
     assert torch.allclose((a[:, None] * (complex_.X - 0.5)).sum(0), -moment, atol=1e-12)
+
+
+def test_scattered_triangles_fill_the_plate_around_any_void():
+    theta = {"theta": torch.arange(64, dtype=torch.float64) * TAU / 64}
+    r = 0.2 + 0.2 / (1 + VOIDS.on_grid(VOIDS.draw(20, seeded()), theta).exp())
+    for i in range(20):
+        complex_ = scattered(r[i], 16, seeded(i))
+        assert len(complex_) == 2 * 64 * 15 and len(complex_.boundary) == 128
+        assert len(complex_.surfaces["void"]) == 64 and len(complex_.surfaces["top"]) == 16
+        size = areas(complex_.X, complex_.blocks[0].nodes)
+        on = complex_.X[Space(complex_, 1).on("void")] - 0.5
+        on = on[torch.atan2(on[:, 1], on[:, 0]).argsort()]
+        void = (on[:, 0] * on.roll(-1, 0)[:, 1] - on[:, 1] * on.roll(-1, 0)[:, 0]).sum() / 2
+        assert bool((size > 0).all()) and abs(float(size.sum() + void) - 1) < 1e-12
 
 
 def test_a_uniform_pull_on_a_plate_has_its_stress_far_from_the_void():

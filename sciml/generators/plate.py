@@ -92,16 +92,17 @@ def scattered(r: Tensor, m: int, generator: torch.Generator, jitter: float = 0.3
     """The plate on n·m scattered nodes in random order: nodes of the O-grid moved, triangulated after Delaunay.
 
     Inner nodes move by up to `jitter` of a cell along rays and angles, those on the void along it, those on the sides
-    not at all.
+    not at all. The triangulation is Delaunay's in an annulus of nearly square cells, whose inner circle is the void: as
+    that is convex, its edges and those of the sides are always among the triangles'. In the plate itself they are not.
 
     Args:
         r: Radius (n,).
         m: Layers.
         generator: Of the moves and the order.
-        jitter: Below ½; halved up to six times where triangles do not fill the plate.
+        jitter: Below ½; halved while a triangle is turned over in the plate.
 
     Raises:
-        TrainingError: They never do.
+        TrainingError: Twelve times were not enough.
     """
     n = len(r)
     theta, s = angles(n), torch.linspace(0, 1, m, dtype=torch.float64)
@@ -109,31 +110,22 @@ def scattered(r: Tensor, m: int, generator: torch.Generator, jitter: float = 0.3
     moves[:, -1] = 0
     moves[:, 0, 1] = 0
     order = torch.randperm(n * m, generator=generator)
-    for _ in range(7):
+    number = torch.empty_like(order)
+    number[order] = torch.arange(n * m)
+    for _ in range(12):
         turned = theta[:, None] + jitter * (2 * math.pi / n) * moves[..., 0]
+        layer = s + jitter / (m - 1) * moves[..., 1]
         radius = (trigonometric(n, 2 * math.pi, turned.reshape(-1)) @ r).view(n, m)
-        X = ring_nodes(radius, s + jitter / (m - 1) * moves[..., 1], turned)
-        ring, X = X[:, 0], X.reshape(-1, 2)
-        cells = torch.as_tensor(Delaunay(X.numpy()).simplices, dtype=torch.long)
-        size = areas(X, cells)
+        X = ring_nodes(radius, layer, turned).reshape(-1, 2)
+        flat = (2 * math.pi / n * (m - 1) * layer).exp()[..., None] * torch.stack([turned.cos(), turned.sin()], -1)
+        flat = flat.reshape(-1, 2)
+        cells = torch.as_tensor(Delaunay(flat.numpy()).simplices, dtype=torch.long)
+        size = areas(flat, cells)
         cells = torch.where((size < 0)[:, None], cells[:, [0, 2, 1]], cells)
-        inside = (cells % m == 0).all(1) & _within(X[cells].mean(1) - 0.5, ring - 0.5)
-        cells = cells[(size.abs() > 1e-12) & ~inside]
-        next_ = ring.roll(-1, 0)
-        void = 0.5 * float(((ring[:, 0] - 0.5) * (next_[:, 1] - 0.5) - (ring[:, 1] - 0.5) * (next_[:, 0] - 0.5)).sum())
-        if abs(float(areas(X, cells).sum()) - 1 + void) < 1e-9:
-            number = torch.empty_like(order)
-            number[order] = torch.arange(n * m)
+        # void: triangles with all nodes on the inner circle; slivers of rounding on the outer one
+        cells = cells[~(cells % m == 0).all(1) & ~(cells % m == m - 1).all(1)]
+        if bool((areas(X, cells) > 1e-12).all()):
             return plate(X[order], number[cells])
         jitter /= 2
-    raise TrainingError(f"triangles of {n}×{m} scattered nodes do not fill the plate; take more layers or rays")
-
-
-def _within(points: Tensor, ring: Tensor) -> Tensor:
-    """Mask of the points in a star-shaped polygon around 0 whose corners have increasing angles."""
-    corner = torch.atan2(ring[:, 1], ring[:, 0])
-    start = int(corner.argmin())
-    corner, ring = corner.roll(-start), ring.roll(-start, 0)
-    right = torch.searchsorted(corner, torch.atan2(points[:, 1], points[:, 0])) % len(ring)
-    p, q = ring[right - 1], ring[right]
-    return (q - p)[:, 0] * (points - p)[:, 1] - (q - p)[:, 1] * (points - p)[:, 0] > 0
+    raise TrainingError(f"triangles of {n}×{m} scattered nodes turn over in the plate; take more rays, or a void that "
+                        "varies less")

@@ -62,15 +62,9 @@ def make_samples(
         ProblemError: A file of the same name that was made otherwise, or inputs that the solver does not get.
         TrainingError: The solver's own.
     """
-    path = Path(path)
+    path, count = Path(path), sum(split.values())
     laws = {name: law if law.sides is not None else law.bind(sides or {}) for name, law in sorted(laws.items())}
-    missing = [name for name in solver.reads if name not in laws]
-    if missing:
-        raise ProblemError(f"{type(solver).__name__} reads {', '.join(solver.reads)}, but laws= has "
-                           f"{', '.join(laws) or 'none'}; add {', '.join(missing)}")
-    count = sum(split.values())
-    if count < 1 or shard < 1:
-        raise ProblemError(f"split={dict(split)} and shard={shard} must name at least one instance")
+    _check(laws, solver, split, shard)
     about = _about(laws, solver, axes, split, seed, times)
     folder = shards(path)
     if path.is_file():
@@ -81,19 +75,19 @@ def make_samples(
     drawn = {name: law.draw(count, generator).to(device) for name, law in laws.items()}
     grid = {name: x.to(device, torch.float64) for name, x in axes.items()}
     if check and "how" not in notes:
-        found = solver.accuracy(lambda on: _inputs(laws, drawn, slice(0, check), on), grid, times)
+        few = {name: c[:check] for name, c in drawn.items()}
+        found = solver.accuracy(lambda on: _inputs(laws, few, on), grid, times)
         notes.update(accuracy=found.error, worst=found.worst, how=found.how)
         _write(folder / "notes.json", notes)
     with _bar(progress, count) as advance:
         for start in range(0, count, shard):
-            part = slice(start, min(start + shard, count))
+            own = {name: c[start:start + shard] for name, c in drawn.items()}
             if not (folder / f"{start // shard:06d}.h5").is_file():
                 began = time.process_time()
-                own = {name: c[part] for name, c in drawn.items()}
-                inputs = _inputs(laws, own, slice(None), grid)
-                found = {"inputs": inputs, "outputs": solver.solve(inputs, grid, times), "coefficients": own}
-                write_shard(folder, start // shard, found, time.process_time() - began)
-            advance(part.stop - part.start)
+                inputs = _inputs(laws, own, grid)
+                fields = {"inputs": inputs, "outputs": solver.solve(inputs, grid, times), "coefficients": own}
+                write_shard(folder, start // shard, fields, time.process_time() - began)
+            advance(min(shard, count - start))
     join(path, count, shard, _attributes(about, notes), _arrays(axes, split, times))
     return SampleStore(path)
 
@@ -106,6 +100,15 @@ def describe(value: object) -> str:
     if callable(value):
         return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__name__)}"
     return repr(value)
+
+
+def _check(laws: Laws, solver: BatchSolver, split: Mapping[str, int], shard: int) -> None:
+    missing = [name for name in solver.reads if name not in laws]
+    if missing:
+        raise ProblemError(f"{type(solver).__name__} reads {', '.join(solver.reads)}, but laws= has "
+                           f"{', '.join(laws) or 'none'}; add {', '.join(missing)}")
+    if min(split.values(), default=0) < 1 or shard < 1:
+        raise ProblemError(f"split={dict(split)} and shard={shard} must name at least one instance each")
 
 
 def _about(laws, solver, axes, split, seed, times) -> dict[str, object]:
@@ -162,8 +165,8 @@ def _write(path: Path, notes: dict) -> None:
     os.replace(partial, path)
 
 
-def _inputs(laws: Laws, drawn: Mapping[str, Tensor], part: slice, axes: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: law.on_grid(drawn[name][part], axes) for name, law in laws.items()}
+def _inputs(laws: Laws, drawn: Mapping[str, Tensor], axes: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: law.on_grid(drawn[name], axes) for name, law in laws.items()}
 
 
 @contextmanager
