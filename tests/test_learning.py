@@ -297,3 +297,39 @@ def test_a_smooth_member_of_a_family_is_solved_as_a_field():
     waves = np.sin(pi * np.outer(x, k))
     exact = np.einsum("ni,ij,nj->n", waves, modes / (pi**2 * (k[:, None] ** 2 + k**2)), waves)
     assert np.allclose(solution(x=x, y=x)["u"], exact, rtol=1e-4)
+
+
+# --- DeepONets -------------------------------------------------------------------------------------------------------
+
+DEEP = {**BURGERS, "model": "deeponet", "model.width": 8, "model.depth": 2, "model.functions": 6, "data.points": 40}
+del DEEP["model.modes"]
+
+
+def test_the_residual_through_the_trunk_is_that_of_the_equation():
+    run = training("burgers_operator", epochs=1, **DEEP)
+    X = torch.rand(30, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    v = run.operator.encoder.encode(run.channels(run.train))
+    coefficients = run._coefficients
+    found = run.trunk(run.operator.model.stream(v, X, run.trunk.alphas), X, coefficients)["burgers"][..., 0]
+    drawn = run.problem.setting.inputs["u0"].family
+
+    for i in (0, 3):
+        t = X[:, 1].clone().requires_grad_()
+        x = X[:, 0].clone().requires_grad_()
+        N = run.operator.model(v[i:i + 1], torch.stack([x, t], -1))[0, :, 0]
+        part = run.operator.scale * t * N
+        slope = lambda f, c: torch.autograd.grad(f.sum(), c, create_graph=True)[0]
+        u0, ux0, uxx0 = (drawn.at(coefficients["u0"][i:i + 1], X[:, :1], (k,))[0] for k in range(3))
+        ux = ux0 + slope(part, x)
+        expected = slope(part, t) + (u0 + part) * ux - 0.1 * (uxx0 + slope(slope(part, x), x))
+        assert torch.allclose(found[i], expected, rtol=1e-9, atol=1e-9)
+
+
+def test_a_deeponet_trains_on_the_residual_and_is_asked_on_other_grids():
+    found = sciml.solve("burgers_operator", epochs=6, **{**DEEP, "adamw.lr": 1e-2})
+    assert found.history[-1]["loss"] < found.history[0]["loss"]
+    u0 = found.training.test.inputs["u0"].numpy()
+    assert found(u0=u0)["u"].shape == (4, 32, 17)
+    assert found.error_on((64, 9), 2)["u"] > 0
+    with pytest.raises(ProblemError, match="deeponet"):
+        training("burgers_operator", epochs=1, residual="trunk", **BURGERS)

@@ -1,4 +1,4 @@
-"""Solution operators: test errors of families, on the grid of the training and on another, and the solver beside them."""
+"""Solution operators: test errors of families, on the training's grid and on another, and the solver beside them."""
 
 from __future__ import annotations
 
@@ -123,13 +123,13 @@ def table(device: str, out: Path) -> str:
         if not found:
             continue
         errors = [f["error"] for f in found]
-        middle = lambda key: median(f[key] for f in found)
-        other = f"{middle('other'):.1e}" if "other" in found[0] else "–"
+        middle = {key: median(f[key] for f in found) for key, value in found[0].items() if not isinstance(value, str)}
+        other = f"{middle['other']:.1e}" if "other" in found[0] else "–"
         if "tuned" in found[0]:
-            other = f"tuned 60 s: {middle('tuned'):.1e}"
+            other = f"tuned 60 s: {middle['tuned']:.1e}"
         lines.append(
-            f"| {row.label} | {found[0]['trained on']} | {found[0]['epochs']} | {middle('cpu'):.0f} | "
-            f"**{median(errors):.2e}** | {min(errors):.1e} – {max(errors):.1e} | {middle('worst'):.1e} | {other} | "
-            f"{'–' if row.target is None else f'{row.target:g}'} | {middle('null'):.2f} | "
-            f"{1e3 * middle('operator seconds'):.1f}, {1e3 * middle('solver seconds'):.1f} | {len(found)} |")
+            f"| {row.label} | {found[0]['trained on']} | {found[0]['epochs']} | {middle['cpu']:.0f} | "
+            f"**{median(errors):.2e}** | {min(errors):.1e} – {max(errors):.1e} | {middle['worst']:.1e} | {other} | "
+            f"{'–' if row.target is None else f'{row.target:g}'} | {middle['null']:.2f} | "
+            f"{1e3 * middle['operator seconds']:.1f}, {1e3 * middle['solver seconds']:.1f} | {len(found)} |")
     return "\n".join(lines) if len(lines) > 2 else ""

@@ -23,6 +23,7 @@ class DataOptions:
             inputs are smooth, else differences.
         order: Of accuracy of differences.
         fresh: Whether every epoch of a training without solutions draws new input functions.
+        points: Collocation points of a step with residual=trunk.
         seed: Of the draw; the training's own seed leaves the data as they are.
         file: HDF5 file that the samples are kept in; made if it does not exist. "": they are made for each run.
     """
@@ -35,6 +36,7 @@ class DataOptions:
     scheme: str = "auto"
     order: int = 2
     fresh: bool = False
+    points: int = 1000
     seed: int = 0
     file: str = ""
 
@@ -44,10 +46,10 @@ class DataOptions:
             raise ProblemError(f"data.grid={self.grid!r} must be a number of nodes, or one for each axis, e.g. 64 or "
                                "(64, 32)")
         object.__setattr__(self, "grid", tuple(self.grid) if isinstance(self.grid, list) else self.grid)
-        for name in ("train", "test"):
+        for name in ("train", "test", "points"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
-                raise ProblemError(f"data.{name}={value!r} must be a number of functions from 1")
+                raise ProblemError(f"data.{name}={value!r} must be a number from 1")
         if isinstance(self.times, str):
             look_up("data.times (or a number of snapshots)", self.times, dict.fromkeys(TIMES))
         elif isinstance(self.times, bool) or not isinstance(self.times, int) or self.times < 1:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import prod
 
 import torch
 from torch import Tensor
@@ -71,6 +72,16 @@ class Layout:
     def sources(self) -> int:
         """Number of input channels without coordinates."""
         return len(self.over) if not self.history else len(self.unknowns) * self.history
+
+    @property
+    def sensors(self) -> int:
+        """Number of nodes of all input functions."""
+        sizes = dict(zip(self.names, self.shape, strict=True))
+        return sum(prod(sizes[c] for c in over) for over in self.over.values())
+
+    def sensed(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Input functions at their nodes one after the other, (B, S, 1)."""
+        return torch.cat([inputs[n].reshape(len(inputs[n]), -1) for n in self.over], 1)[..., None]
 
     def at(self, grid: int | tuple[int, ...]) -> Layout:
         """The same on another grid.

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ProblemError, look_up, unknown_name
-from ..operators import FFNO, FNO, GINO, GNO, NUNO, T1, UNO, GeoFNO, MeshOperator
+from ..operators import FFNO, FNO, GINO, GNO, NUNO, T1, UNO, DeepONet, GeoFNO, MeshOperator
 from .layout import Layout
 
 OWN = ("inputs", "outputs", "periodic", "generator", "dtype")         # arguments that are not the user's
@@ -30,15 +30,18 @@ class OperatorModel:
         cls: Its class.
         grid: Whether it takes arrays on grids (else functions at points and the points).
         modes: Modes along an axis where the user gives none, by number of axes; None: it has none.
+        sensors: Whether it takes the values of its input functions at their nodes, and points.
     """
 
     cls: Callable[..., nn.Module]
     grid: bool = True
     modes: Mapping[int, int] | None = None
+    sensors: bool = False
 
 
 MODES = {1: 16, 2: 12, 3: 8}
 OPERATORS: dict[str, OperatorModel] = {
+    "deeponet": OperatorModel(DeepONet, grid=False, sensors=True),
     "fno": OperatorModel(FNO, modes=MODES),
     "ffno": OperatorModel(FFNO, modes=MODES),
     "t1": OperatorModel(T1, modes={1: 32, 2: 16, 3: 8}),
@@ -74,6 +77,8 @@ def build_model(name: str, layout: Layout, options: Mapping[str, object], seed: 
         ProblemError: An option does not exist or has no sense.
     """
     model: OperatorModel = look_up("operator model", name, OPERATORS)
+    if model.sensors:
+        return _deeponet(name, model, layout, options, seed).to(dtype)
     parameters = inspect.signature(model.cls).parameters
     valid = [p for p in parameters if p not in OWN]
     given: dict[str, Any] = dict(options)
@@ -91,6 +96,23 @@ def build_model(name: str, layout: Layout, options: Mapping[str, object], seed: 
     generator = torch.Generator().manual_seed(seed)
     return _made(name, model, {**given, "inputs": layout.sources + d, "outputs": layout.outputs,
                                "generator": generator, "dtype": dtype})
+
+
+def _deeponet(name: str, model: OperatorModel, layout: Layout, options: Mapping[str, object], seed: int) -> nn.Module:
+    """A DeepONet whose sensors are the nodes of the input functions, and whose trunk repeats where an axis does."""
+    embedding = ("harmonics", "fourier", "sigma")
+    parameters = inspect.signature(model.cls).parameters
+    valid = [*(p for p in parameters if p not in (*OWN, "sensors", "bounds", "embedding")), *embedding]
+    for option in options:
+        if option not in valid:
+            raise ProblemError(unknown_name(f"option of model {name}", option, valid))
+    given: dict[str, Any] = {k: v for k, v in options.items() if k not in embedding}
+    seen: dict[str, Any] = {k: v for k, v in options.items() if k in embedding}
+    periods = {i: a.high - a.low for i, a in enumerate(layout.axes) if a.periodic}
+    given.update(embedding={**seen, "periods": periods} if periods else seen, inputs=1, outputs=layout.outputs,
+                 sensors=layout.sensors, bounds=tuple((a.low, a.high) for a in layout.axes),
+                 generator=torch.Generator().manual_seed(seed))
+    return _made(name, model, given)
 
 
 def build_point_model(name: str, inputs: int, outputs: int, bounds: Sequence[tuple[float, float]],
@@ -200,21 +222,33 @@ class Operator(nn.Module):
         self.register_buffer("scale", torch.tensor(scale, dtype=torch.float64))
         self.call: Callable = model
 
-    def forward(self, channels: Tensor, coordinates: Tensor, weights: Tensor | None = None) -> Tensor:
+    def forward(self, channels: Tensor, coordinates: Tensor, weights: Tensor | None = None,
+                shape: tuple[int, ...] | None = None) -> Tensor:
         """Outputs: values, or s N where there is no decoder.
 
         Args:
             channels: Input functions, (B, n_1, …, n_d, F) on a grid or (B, N, F) at points.
             coordinates: Of the grid's nodes, scaled, (1, n_1, …, n_d, d), or of the points, (N, D) or (B, N, D).
             weights: Quadrature weights of points, (N,) or (B, N).
+            shape: Of the grid that points are the nodes of.
         """
         v = self.encoder.encode(channels)
         if self.grid:
             out = self.call(torch.cat([v, coordinates.expand(len(v), *coordinates.shape[1:])], -1))
         else:
             out = self.call(v, coordinates, weights)
+            out = out if shape is None else out.unflatten(1, shape)
         out = out.to(channels.dtype)
         return self.decoder.decode(out) if self.decoder is not None else self.scale.to(out) * out
+
+
+def resampled(values: Tensor, over: tuple[str, ...], start: Layout, end: Layout) -> Tensor:
+    """Functions (B, n, …) over some coordinates of one grid, at the nodes of another; linear between nodes."""
+    for axis, name in enumerate(over, 1):
+        own, other = (layout.axes[layout.names.index(name)] for layout in (start, end))
+        if own.count != other.count:
+            values = _interpolated(values, axis, other.count, own.periodic)
+    return values
 
 
 def relative_errors(prediction: Tensor, truth: Tensor, unknowns: int = 1) -> Tensor:

@@ -26,7 +26,10 @@ class OperatorRecipe:
         model: Name of the operator model.
         loss: "data": relative L2 error against the reference solver's solutions; "residual": the equations on the
             grid, no solutions; "both": their sum; "auto": data where there is a reference.
-        precondition: Of the residual: "inverse": in the norm of the inverse of the equation's leading part; "none".
+        residual: Where equations are evaluated: "grid"; "trunk": at random points, by derivatives of a DeepONet's
+            trunk; "auto": trunk for model=deeponet where inputs are smooth, else grid.
+        precondition: Of the residual on a grid: "inverse": in the norm of the inverse of the equation's leading part;
+            "none".
         augment: "symmetry": random reflections, rotations and shifts under which the problem is invariant (found by
             test); "covariance": random changes of coordinates; "none".
         optimizer: Of first order.
@@ -44,6 +47,7 @@ class OperatorRecipe:
 
     model: str = "fno"
     loss: str = "auto"
+    residual: str = "auto"
     precondition: str = "inverse"
     augment: str = "none"
     optimizer: str = "adamw"
@@ -69,6 +73,10 @@ class OperatorRecipe:
         look_up("schedule", self.schedule, dict.fromkeys(SCHEDULES))
         look_up("dtype", self.dtype, DTYPES)
         look_up("augment", self.augment, dict.fromkeys(("none", "symmetry", "covariance")))
+        look_up("residual", self.residual, dict.fromkeys(("auto", "grid", "trunk")))
+        if self.residual == "trunk" and self.model != "deeponet":
+            raise ProblemError(f"residual=trunk is for model=deeponet, whose trunk has derivatives; model={self.model} "
+                               "takes residual=grid")
         look_up("precondition", self.precondition, dict.fromkeys(("none", "inverse")))
         for name in ("epochs", "steps", "time", "batch", "clip"):
             value = getattr(self, name)

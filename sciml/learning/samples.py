@@ -52,15 +52,21 @@ def draw(problem: Problem, layout: Layout, count: int, seed: int, first: int = 0
         count, first: How many, and the number of the first; each has its own seed.
         seed: Of the whole set.
     """
-    generator = torch.Generator()
     nodes = layout.nodes
+    found = coefficients(problem, count, seed, first)
+    return {n: drawn.family.on_grid(found[n], {c: nodes[c] for c in drawn.family.over or ()})
+            for n, drawn in problem.setting.inputs.items()}
+
+
+def coefficients(problem: Problem, count: int, seed: int, first: int = 0) -> dict[str, Tensor]:
+    """Coefficients (B, M) of the functions of `draw`, by name."""
+    generator = torch.Generator()
     found: dict[str, list[Tensor]] = {n: [] for n in problem.setting.inputs}
     for k in range(first, first + count):
         generator.manual_seed((seed * 1_000_003 + k) % (2**63 - 1))
         for name, drawn in problem.setting.inputs.items():
             found[name].append(drawn.family.draw(1, generator))
-    return {n: drawn.family.on_grid(torch.cat(found[n]), {c: nodes[c] for c in drawn.family.over or ()})
-            for n, drawn in problem.setting.inputs.items()}
+    return {n: torch.cat(parts) for n, parts in found.items()}
 
 
 def solve_samples(problem: Problem, layout: Layout, count: int, seed: int, first: int = 0,

@@ -9,16 +9,18 @@ import torch
 from torch import Tensor
 
 from ..errors import ProblemError
+from ..operators import DeepONet
 from ..problem import Problem
 from .augment import find_covariance
 from .equations import Equations
 from .layout import Layout, make_layout
 from .learner import Learner
-from .models import OPERATORS, Normaliser, Operator, build_model, first_differences, relative_errors
+from .models import OPERATORS, Normaliser, Operator, build_model, first_differences, relative_errors, resampled
 from .norms import build_norms
 from .recipe import DTYPES, OperatorRecipe
-from .samples import Samples, draw, solve_samples
+from .samples import Samples, coefficients, draw, solve_samples
 from .symmetry import find_symmetries
+from .trunk import TrunkResidual
 
 EVALUATED = 50            # functions per pass without gradients
 TEST_SEED = 7_919         # the test set's own
@@ -58,10 +60,14 @@ class OperatorTraining(Learner):
         changes = recipe.augment == "covariance"
         self.covariance = find_covariance(self._equations(), self.layout, few) if changes else None
         self.operator = self._build().to(self.device)
+        by_trunk = recipe.residual == "trunk" or (recipe.residual == "auto" and recipe.model == "deeponet"
+                                                  and not problem.rough)
         self.norms = build_norms(self._equations(), self.layout, self._cast(few), recipe.precondition) \
             if loss != "data" else {}
         if loss != "data":
             self.operator.scale.fill_(self._find_scale())
+        self.trunk = TrunkResidual(problem, float(self.operator.scale)) if loss != "data" and by_trunk else None
+        self._coefficients = coefficients(problem, self.data.train, self.data.seed) if self.trunk is not None else {}
         self.begin(recipe, self.operator, self.data.train)
 
     # what it is made of ----------------------------------------------------------------------------------------------
@@ -100,7 +106,7 @@ class OperatorTraining(Learner):
         model = build_model(recipe.model, layout, recipe.options.get("model", {}), recipe.seed, self.dtype)
         periodic = tuple(a.periodic for a in layout.axes)
         channels = self.channels(self.train)
-        encoder = Normaliser(channels, False, periodic)
+        encoder = Normaliser(channels, False, (False,) * (channels.ndim - 2))
         decoder = None
         if recipe.loss == "data":
             assert self.train.outputs is not None
@@ -114,6 +120,8 @@ class OperatorTraining(Learner):
     def channels(self, samples: Samples) -> Tensor:
         """What goes in, (B, n_1, …, n_d, F)."""
         H, C = self.layout.history, len(self.layout.unknowns)
+        if OPERATORS[self.recipe.model].sensors:
+            return self.layout.sensed(samples.inputs)
         if H:
             assert samples.outputs is not None
             return samples.outputs[..., :H * C]
@@ -142,7 +150,10 @@ class OperatorTraining(Learner):
     def predict(self, channels: Tensor, inputs: Mapping[str, Tensor], layout: Layout | None = None) -> Tensor:
         """û on a grid, (B, n_1, …, n_d, C K)."""
         layout = layout or self.layout
-        out = self.operator(channels, layout.coordinates(channels))
+        if OPERATORS[self.recipe.model].sensors:
+            out = self.operator(channels, layout.points().to(channels), shape=layout.shape)
+        else:
+            out = self.operator(channels, layout.coordinates(channels))
         if self.operator.decoder is not None:
             return out
         equations = self._equations()
@@ -174,12 +185,43 @@ class OperatorTraining(Learner):
     def draw_epoch(self) -> None:
         """New input functions in every epoch, where the recipe asks for them."""
         if self.data.fresh and self.recipe.loss == "residual" and self.epoch:
-            exact = draw(self.problem, self.layout, self.data.train, self.data.seed, self.epoch * self.data.train)
-            self.train = Samples(self._cast(exact))
+            self._draw(self.epoch * self.data.train)
+
+    def _draw(self, first: int) -> None:
+        data = self.data
+        self.train = Samples(self._cast(draw(self.problem, self.layout, data.train, data.seed, first)))
+        if self.trunk is not None:
+            self._coefficients = coefficients(self.problem, data.train, data.seed, first)
 
     def loss_of(self, index: Tensor) -> Tensor:
         """Loss of a batch of training functions."""
-        return self._loss(self._batch(index))
+        batch = self._batch(index)
+        if self.trunk is None:
+            return self._loss(batch)
+        loss = self._trunk_loss(self.trunk, batch, index)
+        if self.recipe.loss == "both":
+            loss = loss + self._data_loss(self.predict(self.channels(batch), batch.inputs), self.targets(batch))
+        return loss
+
+    def _trunk_loss(self, trunk: TrunkResidual, batch: Samples, index: Tensor) -> Tensor:
+        """Mean over the batch of |r|/|r₀| at new points, summed over the equations."""
+        low, high = torch.tensor(self.problem.region.bounds, dtype=torch.float64).T
+        X = low + (high - low) * torch.rand(self.data.points, len(low), generator=self.generator, dtype=torch.float64)
+        X = X.to(self.device, self.dtype)
+        model = self.operator.model
+        assert isinstance(model, DeepONet)
+        v = self.operator.encoder.encode(self.channels(batch))
+        N = model.stream(v, X, trunk.alphas)
+        held = {n: c[index.cpu()] for n, c in self._coefficients.items()}
+        found = trunk(N, X, held)
+        with torch.no_grad():
+            start = trunk(torch.zeros_like(N), X, held)
+        total = X.new_zeros(())
+        for name, r in found.items():
+            size = start[name].square().flatten(1).mean(1)
+            floor = 1e-12 * float(size.max()) or 1e-30
+            total = total + (r.square().flatten(1).mean(1) / size.clamp(min=floor)).sqrt().mean()
+        return total
 
     def _batch(self, index: Tensor) -> Samples:
         batch = self.train.part(index.to(self.device))
@@ -203,12 +245,20 @@ class OperatorTraining(Learner):
     @torch.no_grad()
     def evaluate(self, samples: Samples, layout: Layout | None = None) -> Tensor:
         """Predictions on samples, (B, n_1, …, n_d, C K)."""
-        channels = self.channels(samples) if layout is None or self.layout.history else layout.channels(samples.inputs)
+        channels = self.channels(samples) if layout is None or self.layout.history else \
+            self._channels_on(layout, samples)
         parts = []
         for i in range(0, len(samples), EVALUATED):
             few = {n: v[i:i + EVALUATED] for n, v in samples.inputs.items()}
             parts.append(self.predict(channels[i:i + EVALUATED], few, layout))
         return torch.cat(parts)
+
+    def _channels_on(self, layout: Layout, samples: Samples) -> Tensor:
+        """What goes in on another grid; a DeepONet's sensors stay where they were."""
+        if not OPERATORS[self.recipe.model].sensors:
+            return layout.channels(samples.inputs)
+        return self.layout.sensed({n: resampled(v, layout.over[n], layout, self.layout)
+                                   for n, v in samples.inputs.items()})
 
     def test_errors(self) -> Tensor | None:
         """Relative errors of the test samples by unknown, (B, C)."""
@@ -228,5 +278,4 @@ class OperatorTraining(Learner):
         """Restores `state_dict`."""
         super().load_state_dict(state)
         if self.data.fresh and self.recipe.loss == "residual" and self.epoch > 1:
-            first = (self.epoch - 1) * self.data.train
-            self.train = Samples(self._cast(draw(self.problem, self.layout, self.data.train, self.data.seed, first)))
+            self._draw((self.epoch - 1) * self.data.train)
