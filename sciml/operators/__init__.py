@@ -18,4 +18,3 @@ __all__ = [
     "FFNO", "FNO", "GINO", "GNO", "NUDFT", "NUNO", "T1", "UNO", "DeepONet", "Deformation", "GeoFNO", "MeshOperator",
     "Pairs", "SeparableConv", "SliceAttention", "SpectralConv", "Waves", "kd_boxes", "near_pairs", "resize",
 ]
-__all__ = ["FFNO", "FNO", "T1", "UNO", "SeparableConv", "SpectralConv", "resize"]
