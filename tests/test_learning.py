@@ -10,6 +10,7 @@ import torch
 import sciml
 from sciml import Box, Dirichlet, Equation, GaussianRandomField, Initial, Periodic, Problem, ProblemError, RandomNumber
 from sciml.learning import OperatorSolution, OperatorTraining, make_operator_recipe
+from sciml.learning.march import rollout
 from sciml.learning.models import Normaliser, relative_errors
 from sciml.learning.samples import solve_samples
 from sciml.learning.symmetry import find_symmetries
@@ -206,6 +207,32 @@ def test_snapshots_are_predicted_from_earlier_ones():
     solved = run.problem.reference.solve({"w0": run.exact_inputs["w0"]}, run.layout.nodes,
                                          times=torch.tensor([5.0, 10, 15, 20]).double())["w"]
     assert torch.allclose(run.targets(run.train).double(), solved[..., 2:], rtol=1e-4, atol=1e-5)   # float32
+
+
+@pytest.mark.parametrize("pushforward", [False, True])
+def test_an_operator_of_one_step_is_marched_over_all_later_snapshots(pushforward):
+    options = {"data.grid": 16, "data.train": 4, "data.test": 2, "model.width": 4, "model.modes": 4, "batch": 2,
+               "data.times": 6, "data.history": 2, "data.unroll": 3, "data.pushforward": pushforward,
+               "dtype": "float64"}
+    run = training("vorticity", epochs=2, **options)
+    list(run.run())
+    u = run.evaluate(run.test)
+    window = run.channels(run.test)
+    for k in range(4):
+        out = run.operator(window, run.layout.coordinates(window))
+        assert torch.allclose(u[..., k:k + 1], out, atol=1e-12)
+        window = torch.cat([window[..., 1:], out], -1)
+    with pytest.raises(ProblemError, match="unroll"):
+        training("vorticity", epochs=1, **{**options, "data.unroll": 5})
+
+
+def test_push_forward_keeps_the_gradient_of_the_last_step_only():
+    weight = torch.tensor(2.0, requires_grad=True)
+    start = torch.ones(1, 3, 1)
+    for pushforward, slope in ((False, 3 * 2.0**2), (True, 2.0**2)):               # ŵ₃ = weight³, or weight · 4
+        out = rollout(lambda w: weight * w, start, 3, pushforward)[..., -1]
+        (found,) = torch.autograd.grad(out.mean(), weight)
+        assert float(found) == slope
 
 
 def test_random_numbers_are_inputs_too():

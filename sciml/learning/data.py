@@ -19,6 +19,9 @@ class DataOptions:
         times: Of evolution problems: "final": u at the last time; "axis": time is an axis of the grid; K: that many
             equal steps. "auto": the axis where there is a residual to train on, else the final time.
         history: So many of the K snapshots are inputs, the others are predicted.
+        unroll: With history, steps of an operator of one step that are taken in training, from random snapshots on; 0:
+            one operator gives all later snapshots at once.
+        pushforward: Whether the steps of `unroll` before the last have no gradient.
         scheme: Of derivatives: "differences", "spectral", "continuation"; "auto": spectral on periodic axes where
             inputs are smooth, else differences.
         order: Of accuracy of differences.
@@ -33,6 +36,8 @@ class DataOptions:
     test: int = 100
     times: str | int = "auto"
     history: int = 0
+    unroll: int = 0
+    pushforward: bool = False
     scheme: str = "auto"
     order: int = 2
     fresh: bool = False
@@ -57,3 +62,7 @@ class DataOptions:
         if not isinstance(self.history, int) or self.history < 0 or (
                 self.history and (isinstance(self.times, str) or self.history >= self.times)):
             raise ProblemError(f"data.history={self.history!r} must be less than data.times, a number of snapshots")
+        if not isinstance(self.unroll, int) or self.unroll < 0 or (
+                self.unroll and (not self.history or self.history + self.unroll > int(self.times))):
+            raise ProblemError(f"data.unroll={self.unroll!r} needs data.history, and both together are at most "
+                               f"data.times={self.times!r}")

@@ -83,6 +83,11 @@ class Layout:
         """Input functions at their nodes one after the other, (B, S, 1)."""
         return torch.cat([inputs[n].reshape(len(inputs[n]), -1) for n in self.over], 1)[..., None]
 
+    def first(self, count: int) -> Layout:
+        """The same with the first snapshots only."""
+        assert self.times is not None
+        return replace(self, times=self.times[:count])
+
     def at(self, grid: int | tuple[int, ...]) -> Layout:
         """The same on another grid.
 

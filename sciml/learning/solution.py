@@ -139,7 +139,7 @@ class OperatorSolution:
         expected = self.layout.history * len(self.layout.unknowns)
         if not expected or values.ndim != len(self.layout.axes) + 2 or values.shape[-1] != expected:
             raise ProblemError(f"snapshots have shape {tuple(values.shape)}, expected (B, n_1, …, n_d, {expected})")
-        out = self.training.operator(values, self.layout.at(tuple(values.shape[1:-1])).coordinates(values))
+        out = self.training.predict(values, {}, self.layout.at(tuple(values.shape[1:-1])))
         return self._named(out.double().cpu().numpy())
 
     def tune(self, seconds: float = 60.0, **inputs) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ from .augment import find_covariance
 from .equations import Equations
 from .layout import Layout, make_layout
 from .learner import Learner
+from .march import rollout, stretch
 from .models import OPERATORS, Normaliser, Operator, build_model, first_differences, relative_errors, resampled
 from .norms import build_norms
 from .recipe import DTYPES, OperatorRecipe
@@ -103,7 +104,8 @@ class OperatorTraining(Learner):
 
     def _build(self) -> Operator:
         recipe, layout = self.recipe, self.layout
-        model = build_model(recipe.model, layout, recipe.options.get("model", {}), recipe.seed, self.dtype)
+        one = layout if not self.data.unroll else layout.first(layout.history + 1)
+        model = build_model(recipe.model, one, recipe.options.get("model", {}), recipe.seed, self.dtype)
         periodic = tuple(a.periodic for a in layout.axes)
         channels = self.channels(self.train)
         encoder = Normaliser(channels, False, (False,) * (channels.ndim - 2))
@@ -111,6 +113,9 @@ class OperatorTraining(Learner):
         if recipe.loss == "data":
             assert self.train.outputs is not None
             targets = self.targets(self.train)
+            if self.data.unroll:                           # every snapshot is the next one of some window
+                C = len(layout.unknowns)
+                targets = torch.cat(targets.split(C, -1))
             if self.symmetries is not None:                # the table must be symmetric too
                 targets = torch.cat([targets, *(self.symmetries.random(torch.Generator().manual_seed(k))(
                     targets, layout.names) for k in range(16))])
@@ -152,6 +157,9 @@ class OperatorTraining(Learner):
         layout = layout or self.layout
         if OPERATORS[self.recipe.model].sensors:
             out = self.operator(channels, layout.points().to(channels), shape=layout.shape)
+        elif self.data.unroll:
+            at = layout.coordinates(channels)
+            return rollout(lambda window: self.operator(window, at), channels, layout.steps)
         else:
             out = self.operator(channels, layout.coordinates(channels))
         if self.operator.decoder is not None:
@@ -196,6 +204,8 @@ class OperatorTraining(Learner):
     def loss_of(self, index: Tensor) -> Tensor:
         """Loss of a batch of training functions."""
         batch = self._batch(index)
+        if self.data.unroll:
+            return self._march_loss(batch)
         if self.trunk is None:
             return self._loss(batch)
         loss = self._trunk_loss(self.trunk, batch, index)
@@ -232,6 +242,17 @@ class OperatorTraining(Learner):
         if self.covariance is not None:
             batch = self.covariance.random(batch, self.generator)
         return batch
+
+    def _march_loss(self, batch: Samples) -> Tensor:
+        """Loss of some steps from random snapshots on."""
+        data, C = self.data, len(self.layout.unknowns)
+        assert batch.outputs is not None
+        window, later = stretch(batch.outputs, data.history, data.unroll, C, self.generator)
+        at = self.layout.coordinates(window)
+        found = rollout(lambda w: self.operator(w, at), window, data.unroll, data.pushforward)
+        if data.pushforward:
+            found, later = found[..., -C:], later[..., -C:]
+        return self._data_loss(found, later)
 
     def _loss(self, batch: Samples) -> Tensor:
         u = self.predict(self.channels(batch), batch.inputs)
