@@ -235,6 +235,19 @@ def test_push_forward_keeps_the_gradient_of_the_last_step_only():
         assert float(found) == slope
 
 
+def test_samples_are_kept_on_a_file_and_read_again(tmp_path):
+    options = {**DARCY, "epochs": 1, "data.file": str(tmp_path / "darcy.h5")}
+    first = training("darcy", **options)
+    made = (tmp_path / "darcy.h5").stat().st_mtime_ns
+    again = training("darcy", **options)
+    assert (tmp_path / "darcy.h5").stat().st_mtime_ns == made
+    assert torch.equal(first.train.outputs, again.train.outputs) and torch.equal(first.test.outputs, again.test.outputs)
+    exact = first.problem.reference.solve({"a": first.test.inputs["a"]}, first.layout.nodes)["u"]
+    assert torch.allclose(first.test.outputs[..., 0], exact, rtol=1e-8)
+    with pytest.raises(ProblemError, match="darcy.h5"):
+        training("darcy", **{**options, "data.train": 20})
+
+
 def test_random_numbers_are_inputs_too():
     problem = Problem(Box(x=(0, 1), y=(0, 1)), "u", [
         Equation(lambda u, k, f: u.xx + u.yy - k * u + f), Dirichlet(u=0.0)],

@@ -21,6 +21,7 @@ from ..objective.diagnose import worst
 from ..optim import DENSE, needs
 from ..points import Points
 from ..problem import Problem, load_problem
+from ..samples.make import describe as in_words
 from ..solution.truth import describe, resolve
 from ..training import Training
 from ..training.solve import plan, split_settings
@@ -96,7 +97,7 @@ def _family(problem: Problem, recipe: OperatorRecipe) -> int:
         f"{recipe.total_steps(data.train) or 'as many as the time allows'} steps")
     loss = float(training.advance())
     say(f"loss        {number(loss)} before training")
-    say(f"reference   {problem.reference!r}")
+    say(f"reference   {in_words(problem.reference)}")
     say("no mistakes found")
     return 0
 

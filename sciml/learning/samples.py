@@ -9,7 +9,10 @@ import torch
 from torch import Tensor
 
 from ..errors import ProblemError
+from ..generators import Accuracy, BatchSolver
+from ..inputs import RandomFunction
 from ..problem import Problem
+from ..samples import make_samples
 from .layout import Layout
 
 CHUNK = 100             # functions solved at once
@@ -96,11 +99,61 @@ def solve_samples(problem: Problem, layout: Layout, count: int, seed: int, first
     return Samples(inputs, torch.cat(outputs), time.perf_counter() - start)
 
 
+def stored_samples(problem: Problem, layout: Layout, path: str, train: int, test: int, seed: int,
+                   heard: Callable[[int, int], None] | None = None) -> tuple[Samples, Samples, float]:
+    """Training and test samples of a file, float64, and the seconds of their solutions.
+
+    The file is made if it does not exist, part by part, and a run that was killed goes on with it.
+
+    Args:
+        problem, layout: As in `draw`.
+        path: HDF5 file.
+        train, test: Numbers of functions.
+        seed: Of the draws, which are other functions than those of `draw`.
+        heard: Told (done, total).
+
+    Raises:
+        ProblemError: The file holds samples of something else.
+    """
+    laws: dict[str, RandomFunction] = {}
+    for name, drawn in problem.setting.inputs.items():
+        assert isinstance(drawn.family, RandomFunction)
+        laws[name] = drawn.family
+    assert isinstance(problem.reference, BatchSolver)
+    nodes = layout.nodes
+    times = layout.times if "t" not in nodes else nodes.pop("t")
+    store = make_samples(path, laws, problem.reference, nodes, {"train": train, "test": test}, seed, times=times,
+                         progress=heard or False)
+    found = []
+    for part in ("train", "test"):
+        fields = store.read(part, dtype=torch.float64)
+        found.append(Samples({n: fields[n] for n in laws}, _arranged(fields, layout)))
+    return found[0], found[1], store.seconds
+
+
+def accuracy(problem: Problem, layout: Layout, seed: int, count: int = 4) -> Accuracy:
+    """How far the reference solver is from a finer solve, on a few functions."""
+    given = coefficients(problem, count, seed)
+    nodes = layout.nodes
+    times = layout.times if "t" not in nodes else nodes.pop("t")
+
+    def on(axes: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {n: drawn.family.on_grid(given[n], {c: axes[c] for c in drawn.family.over or ()})
+                for n, drawn in problem.setting.inputs.items()}
+
+    assert isinstance(problem.reference, BatchSolver)
+    return problem.reference.accuracy(on, nodes, times)
+
+
 def _solved(solver, layout: Layout, inputs: Mapping[str, Tensor]) -> Tensor:
     """Solutions (B, n_1, …, n_d, C K)."""
     nodes = layout.nodes
     times = layout.times if "t" not in nodes else nodes.pop("t")
-    found = solver.solve(inputs, nodes, times=times)
+    return _arranged(solver.solve(inputs, nodes, times=times), layout)
+
+
+def _arranged(found: Mapping[str, Tensor], layout: Layout) -> Tensor:
+    """Unknowns as channels, within times."""
     if layout.times is None:
         return torch.stack([found[n] for n in layout.unknowns], -1)
     return torch.stack([found[n] for n in layout.unknowns], -1).flatten(-2)          # (B, n…, K, C) → K C

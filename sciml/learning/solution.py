@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from ..errors import ProblemError, look_up
 from ..metrics import overall
 from ..problem import Problem, load_problem
+from ..samples.make import describe
 from ..solution import RunFolder
 from ..solution.solution import versions
 from .layout import Layout
 from .models import relative_errors
 from .recipe import OperatorRecipe, make_operator_recipe
-from .samples import Samples, solve_samples
+from .samples import Samples, accuracy, solve_samples
 from .training import TEST_SEED, OperatorTraining
 from .tune import tuned
 
@@ -254,7 +255,11 @@ class OperatorSolution:
     def _reference(self) -> str:
         if self.training.test is None:
             return "none: the problem has no solver of families"
-        return f"{self.problem.reference!r} on the nodes of the grid, {self.training.data.test} test functions"
+        if "accuracy" not in self._kept:
+            data = self.training.data
+            self._kept["accuracy"] = accuracy(self.problem, self.layout, data.seed + TEST_SEED)
+        found = self._kept["accuracy"]
+        return f"{describe(self.problem.reference)}, itself off by {found.error:.1e} ({found.how})"
 
     def save(self, path) -> Path:
         """Writes the run folder; returns it."""

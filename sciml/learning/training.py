@@ -19,7 +19,7 @@ from .march import rollout, stretch
 from .models import OPERATORS, Normaliser, Operator, build_model, first_differences, relative_errors, resampled
 from .norms import build_norms
 from .recipe import DTYPES, OperatorRecipe
-from .samples import Samples, coefficients, draw, solve_samples
+from .samples import Samples, coefficients, draw, solve_samples, stored_samples
 from .symmetry import find_symmetries
 from .trunk import TrunkResidual
 
@@ -68,6 +68,8 @@ class OperatorTraining(Learner):
         if loss != "data":
             self.operator.scale.fill_(self._find_scale())
         self.trunk = TrunkResidual(problem, float(self.operator.scale)) if loss != "data" and by_trunk else None
+        if self.trunk is not None and self.data.file:
+            raise ProblemError("residual=trunk draws its own functions; leave data.file out, or take residual=grid")
         self._coefficients = coefficients(problem, self.data.train, self.data.seed) if self.trunk is not None else {}
         self.begin(recipe, self.operator, self.data.train)
 
@@ -79,6 +81,9 @@ class OperatorTraining(Learner):
         count = data.train + data.test
         said = None if heard is None else lambda done: heard(done, count)
         self.solved_seconds = 0.0
+        if data.file:
+            self._stored(solvable, heard)
+            return
         if self.recipe.loss == "residual":
             self.exact_inputs: Mapping[str, Tensor] = draw(problem, layout, data.train, data.seed)
             self.train = Samples(self._cast(self.exact_inputs))
@@ -94,6 +99,17 @@ class OperatorTraining(Learner):
                                    heard=None if said is None else lambda done: said(first + done))
             self.solved_seconds += tested.seconds
             self.test = tested.to(torch.empty(0, dtype=self.dtype, device=self.device))
+
+    def _stored(self, solvable: bool, heard) -> None:
+        """Samples of the file that the recipe names."""
+        data = self.data
+        if not solvable or self.recipe.loss == "residual":
+            raise ProblemError(f"data.file={data.file!r} keeps solutions, and loss={self.recipe.loss} takes none; "
+                               "leave it out, or train with loss=data or both")
+        train, test, self.solved_seconds = stored_samples(self.problem, self.layout, data.file, data.train, data.test,
+                                                          data.seed, heard)
+        like = torch.empty(0, dtype=self.dtype, device=self.device)
+        self.exact_inputs, self.train, self.test = train.inputs, train.to(like), test.to(like)
 
     def _cast(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {n: v.to(self.device, self.dtype) for n, v in inputs.items()}

@@ -37,7 +37,7 @@ def make_samples(
     shard: int = 64,
     check: int = 4,
     device: torch.device | str = "cpu",
-    progress: bool = True,
+    progress: bool | Callable[[int, int], None] = True,
 ) -> SampleStore:
     """Draws inputs, solves and writes; a run that was killed goes on, one that is finished is only opened.
 
@@ -56,7 +56,7 @@ def make_samples(
         shard: Instances of a part.
         check: Instances of the refinement check, 0: none.
         device: Where the instances are solved.
-        progress: Show a bar when it takes more than 2 s.
+        progress: Show a bar when it takes more than 2 s; or a function that is told (done, total).
 
     Raises:
         ProblemError: A file of the same name that was made otherwise, or inputs that the solver does not get.
@@ -170,14 +170,16 @@ def _inputs(laws: Laws, drawn: Mapping[str, Tensor], axes: Mapping[str, Tensor])
 
 
 @contextmanager
-def _bar(show: bool, count: int) -> Iterator[Callable[[int], None]]:
+def _bar(show: bool | Callable[[int, int], None], count: int) -> Iterator[Callable[[int], None]]:
     """Tells how many instances are done, from two seconds on."""
     began, done, bar = time.monotonic(), 0, None
 
     def advance(more: int) -> None:
         nonlocal bar, done
         done += more
-        if show and bar is None and time.monotonic() - began > PATIENCE:
+        if callable(show):
+            show(done, count)
+        elif show and bar is None and time.monotonic() - began > PATIENCE:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
             bar = Progress(TextColumn("samples"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
