@@ -24,6 +24,6 @@ problem = Problem(
     reference=Darcy(coefficient="a", unknown="u", source=1.0),
     defaults=dict(
         model=dict(name="fno", modes=12, width=20), augment="symmetry",
-        data=dict(grid=64, train=500, test=100), epochs=40, batch=20,
+        data=dict(grid=64, train=500, test=100), epochs=70, batch=20,
     ),
 )

@@ -56,6 +56,10 @@ CIRCLE = {"length": 1.0, "nu": 0.01}
 ROWS = (
     OperatorRow("burgers_operator", "Burgers, ν = 0.1, n = 256, 1,000 functions", 5e-3, other=1024),
     OperatorRow("burgers_operator", "Burgers, ν = 0.01, length 1", None, method="b", overrides=CIRCLE, other=1024),
+    OperatorRow("burgers_operator", "Burgers, ν = 0.01, no solutions, preconditioned residual in space and time", 3e-2,
+                method="free", overrides=CIRCLE, options={
+                    "loss": "residual", "data.grid": (128, 33), "data.train": 500, "data.test": 50, "model.modes": 12,
+                    "model.width": 20, "adamw.lr": 3e-3, "batch": 10, "epochs": 80}),
     OperatorRow("darcy", "Darcy 64², 500 functions", 1.8e-2, other=33),
     OperatorRow("darcy", "Darcy 33², 500 functions, solutions", None, method="data", options={**SMALL, "loss": "data"}),
     OperatorRow("darcy", "Darcy 33², no solutions, plain residual", None, method="residual",
@@ -68,7 +72,8 @@ ROWS = (
     OperatorRow("elliptic", "bar, 100 functions, covariance augmentation", None, method="covariance"),
     OperatorRow("vorticity", "vorticity, ν = 1e-3, 32², 200 trajectories", 5e-2),
     OperatorRow("vorticity", "vorticity, T1", None, method="t1",
-                options={"model": "t1", "model.modes": 16, "model.width": 32, "model.layers": 4}),
+                options={"model": "t1", "model.modes": 16, "model.width": 32, "model.layers": 4,
+                         "adamw.lr": 6e-3}),
 )
 
 
