@@ -12,7 +12,7 @@ from .calculus import curl, d, div, dot, grad, laplacian, norm
 from .errors import ProblemError, SciMLError, TrainingError
 from .fields import Field
 from .geometry import Ball, Box, Disk, Domain, Interval, Mesh, PointCloud, Polygon
-from .inputs import FourierSeries, GaussianRandomField, Matern, RandomNumber
+from .inputs import FourierSeries, FromFile, GaussianRandomField, Matern, RandomNumber
 from .learning import LearnedOperator, OperatorSolution, learn
 from .points import Points
 from .problem import (
@@ -40,8 +40,8 @@ from .training import solve
 
 __all__ = [
     "Ball", "Box", "Condition", "Dirichlet", "Disk", "Domain", "Energy", "Equation", "Field", "FourierSeries",
-    "GaussianRandomField", "Initial", "Integral", "Interface", "Interval", "LearnedOperator", "Matern", "Mesh",
-    "Neumann", "Normalized", "Observations", "OperatorSolution", "Periodic", "Pin", "PointCloud", "Points",
+    "FromFile", "GaussianRandomField", "Initial", "Integral", "Interface", "Interval", "LearnedOperator", "Matern",
+    "Mesh", "Neumann", "Normalized", "Observations", "OperatorSolution", "Periodic", "Pin", "PointCloud", "Points",
     "Polygon", "Problem", "ProblemError", "RandomNumber", "Range", "Robin", "SciMLError", "Solution",
     "TrainingError", "Unknown", "Weak", "curl", "d", "div", "dot", "grad", "laplacian", "learn", "load_problem",
     "norm", "solve",

@@ -3,16 +3,28 @@
 from dataclasses import replace
 from math import pi
 
+import h5py
 import numpy as np
 import pytest
 import torch
 
 import sciml
-from sciml import Box, Dirichlet, Equation, GaussianRandomField, Initial, Periodic, Problem, ProblemError, RandomNumber
+from sciml import (
+    Box,
+    Dirichlet,
+    Equation,
+    FromFile,
+    GaussianRandomField,
+    Initial,
+    Periodic,
+    Problem,
+    ProblemError,
+    RandomNumber,
+)
 from sciml.learning import OperatorSolution, OperatorTraining, make_operator_recipe
 from sciml.learning.march import rollout
 from sciml.learning.models import Normaliser, relative_errors
-from sciml.learning.samples import solve_samples
+from sciml.learning.samples import draw, solve_samples
 from sciml.learning.symmetry import find_symmetries
 
 DARCY = {"data.grid": 17, "data.train": 12, "data.test": 6, "model.width": 6, "model.modes": 4, "batch": 4,
@@ -246,6 +258,20 @@ def test_samples_are_kept_on_a_file_and_read_again(tmp_path):
     assert torch.allclose(first.test.outputs[..., 0], exact, rtol=1e-8)
     with pytest.raises(ProblemError, match="darcy.h5"):
         training("darcy", **{**options, "data.train": 20})
+
+
+def test_functions_of_a_file_are_trained_on_or_tested_never_both(tmp_path):
+    a = 3 + np.random.default_rng(0).random((9, 17, 17))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["a"] = a
+    problem = Problem(Box(x=(0, 1), y=(0, 1)), "u", [Equation(lambda u, a: u.xx + u.yy + a), Dirichlet(u=0.0)],
+                      inputs=dict(a=FromFile(tmp_path / "a.h5", "a")))
+    run = training(problem, model="fno", epochs=1, **{**DARCY, "loss": "residual", "data.train": 6, "data.test": 3})
+    tested = draw(problem, run.layout, 3, run.data.seed, test=True)["a"]
+    seen = torch.cat([run.train.inputs["a"], tested])
+    assert sorted(float(f.sum()) for f in seen) == pytest.approx(sorted(float(f.sum()) for f in a))
+    with pytest.raises(ProblemError, match="9 functions"):
+        training(problem, model="fno", epochs=1, **{**DARCY, "loss": "residual", "data.train": 7, "data.test": 3})
 
 
 def test_random_numbers_are_inputs_too():

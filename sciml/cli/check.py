@@ -75,8 +75,7 @@ def run(arguments) -> int:
 
 def _family(problem: Problem, recipe: OperatorRecipe) -> int:
     """What an operator of the family would learn, tried on a few functions."""
-    few = replace(recipe, options={**recipe.options, "data": {**recipe.options.get("data", {}), "train": 2, "test": 2}})
-    training = OperatorTraining(problem, few)
+    training = OperatorTraining(problem, tried(recipe))
     layout, data = training.layout, recipe.data_options()
     console().print(Text(problem.title, style="bold"))
     for name, family in problem.inputs.items():
@@ -100,6 +99,12 @@ def _family(problem: Problem, recipe: OperatorRecipe) -> int:
     say(f"reference   {in_words(problem.reference)}")
     say("no mistakes found")
     return 0
+
+
+def tried(recipe: OperatorRecipe) -> OperatorRecipe:
+    """The same on a few functions, that are kept nowhere."""
+    few = {**recipe.options.get("data", {}), "train": 2, "test": 2, "file": ""}
+    return replace(recipe, options={**recipe.options, "data": few})
 
 
 def _sizes(training: Training) -> None:

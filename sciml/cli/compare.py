@@ -9,6 +9,7 @@ other; the last iterate counts, not the best.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from statistics import median
@@ -17,19 +18,22 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import ProblemError
+from ..learning import OperatorRecipe, OperatorSolution, OperatorTraining
 from ..metrics import overall
-from ..objective import Recipe, idle_parts, make_recipe
+from ..objective import Recipe, idle_parts
 from ..plot import plot_comparison
 from ..problem import Problem, load_problem
 from ..solution import Solution
 from ..solution.truth import resolve
 from ..training import Training, solve
-from ..training.solve import split_settings
+from ..training.solve import plan, split_settings
+from .check import tried
 from .interruption import Interruption
 from .options import add_recipe_arguments, one_process, recipe_options, settings, value_of
 from .show import Progress, console, number, say, succeeded, warn, working
 from .solving import claim_folder
 
+Found = Solution | OperatorSolution
 HELP = "the same problem under several choices: a table with spread and a figure"
 
 
@@ -71,15 +75,10 @@ def run(arguments) -> int:
     overrides, dotted = split_settings(settings(arguments.set))
     base = {**recipe_options(arguments), **dotted}
     problem = load_problem(arguments.problem, overrides)
-    with working("preparing the reference"):
-        truth = resolve(problem)
-    recipes = [make_recipe(problem.defaults, {**base, **choice}) for choice in combinations]
-    for recipe in recipes:                                             # every mistake before the first run
-        Training(problem, recipe, truth=truth)
-    for note in idle_parts(recipes, [k for k in {**base, **combinations[0]} if "." in k]):
-        warn(note)
+    recipes = [plan(problem, {**base, **choice}) for choice in combinations]
+    _rehearse(problem, recipes, [k for k in {**base, **combinations[0]} if "." in k])
     out = Path(arguments.out) if arguments.out else claim_folder(problem, "-compare")
-    found: dict[str, list[Solution]] = {}
+    found: dict[str, list[Found]] = {}
     runs: dict[str, list[Path]] = {}
     with Interruption() as stop:
         for choice, seed in product(combinations, range(arguments.seeds)):
@@ -89,17 +88,33 @@ def run(arguments) -> int:
             folder = out / f"{_safe(label)}-seed{seed}"
             say(f"{label}, seed {seed}")
             found.setdefault(label, []).append(
-                _solve(problem, make_recipe(problem.defaults, {**base, **choice, "seed": seed}), folder, stop))
+                _solve(problem, plan(problem, {**base, **choice, "seed": seed}), folder, stop))
             runs.setdefault(label, []).append(folder)
     console().print(table(found))
-    if first_of(found).truth.values:
+    if first_of(found).relative_l2():
         say(f"figure {plot_comparison(runs, out / 'comparison.png')}")
     return 0
 
 
-def _solve(problem: Problem, recipe: Recipe, folder: Path, stop: Interruption) -> Solution:
+def _rehearse(problem: Problem, recipes: Sequence[Recipe | OperatorRecipe], dotted: Sequence[str]) -> None:
+    """Finds every mistake before the first run."""
+    fields = [r for r in recipes if isinstance(r, Recipe)]
+    if fields:
+        with working("preparing the reference"):
+            truth = resolve(problem)
+        for one in fields:
+            Training(problem, one, truth=truth)
+        for note in idle_parts(fields, dotted):
+            warn(note)
+    for recipe in recipes:
+        if isinstance(recipe, OperatorRecipe):
+            OperatorTraining(problem, tried(recipe))
+
+
+def _solve(problem: Problem, recipe: Recipe | OperatorRecipe, folder: Path, stop: Interruption) -> Found:
     with Progress(problem, recipe, stop) as progress:
-        solution = solve(problem, out=folder, on_report=progress, stop=stop, **recipe.as_dict())
+        solution = solve(problem, out=folder, on_report=progress, on_data=progress.solved, stop=stop,
+                         **recipe.as_dict())
     if solution.status != "ok":
         warn(solution.status)
     return solution
@@ -109,23 +124,27 @@ def _safe(label: str) -> str:
     return "".join(c if c.isalnum() or c in "-_.=" else "_" for c in label)
 
 
-def first_of(found: dict[str, list[Solution]]) -> Solution:
+def first_of(found: dict[str, list[Found]]) -> Found:
     """Any of the solutions: they share the problem and its reference."""
     return next(iter(found.values()))[0]
 
 
-def score(solution: Solution) -> float:
+def score(solution: Found) -> float:
     """Mean relative error of the unknowns, or of the parameters that are known; without a reference the loss."""
-    errors = solution.relative_l2() or solution.parameter_errors()
+    errors = solution.relative_l2() or _parameter_errors(solution)
     value = overall(errors) if errors else solution.loss
     return float("nan") if value is None else value
 
 
-def table(found: dict[str, list[Solution]]) -> Table:
+def _parameter_errors(solution: Found) -> dict[str, float]:
+    return solution.parameter_errors() if isinstance(solution, Solution) else {}
+
+
+def table(found: dict[str, list[Found]]) -> Table:
     """Median, smallest and largest error per choice."""
     result = Table(box=None, padding=(0, 2, 0, 0))
     first = first_of(found)
-    what = "error" if first.truth.values or first.parameter_errors() else "loss"
+    what = "error" if first.relative_l2() or _parameter_errors(first) else "loss"
     for name in ("choice", f"median {what}", "smallest", "largest", "seconds", "steps", "runs"):
         result.add_column(name, justify="left" if name == "choice" else "right")
     for label, solutions in found.items():
@@ -134,8 +153,9 @@ def table(found: dict[str, list[Solution]]) -> Table:
         result.add_row(Text(label), number(median(scores)), number(min(scores)), number(max(scores)),
                        f"{median(s.seconds for s in solutions):.1f}", f"{median(s.steps for s in solutions):.0f}",
                        f"{len(solutions)}" + (f" ({failed} failed)" if failed else ""))
-    if first.truth.values:
+    if first.relative_l2():
         nulls = first.null_score()
-        result.caption = Text(f"best constant {number(overall(nulls))}")
+        what = "mean field" if isinstance(first, OperatorSolution) else "best constant"
+        result.caption = Text(f"{what} {number(overall(nulls))}")
         result.caption_justify = "left"
     return result

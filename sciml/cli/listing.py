@@ -12,10 +12,12 @@ import inspect
 from rich.table import Table
 from rich.text import Text
 
+from .. import generators, inputs
 from ..balance import BALANCERS
 from ..calculus import ACTIVATIONS
 from ..errors import look_up
 from ..fields import MODELS, SUMMARIES
+from ..learning import OPERATORS, POINTS
 from ..optim import EXTRA, OPTIMIZERS
 from ..precondition import PRECONDITIONERS
 from ..problem import search_path
@@ -62,6 +64,10 @@ def _defines_problem(tree: ast.Module) -> bool:
 KINDS = {
     "problems": problems,
     "models": lambda: {n: SUMMARIES.get(n) or first_line(c) for n, c in MODELS.items()},
+    "operators": lambda: {n: first_line(m.cls) for n, m in {**OPERATORS, **POINTS}.items()},
+    "inputs": lambda: {n: first_line(getattr(inputs, n)) for n in inputs.__all__ if n != "RandomFunction"},
+    "generators": lambda: {n: first_line(getattr(generators, n)) for n in generators.__all__
+                           if n not in ("Accuracy", "BatchSolver")},
     "optimizers": lambda: {**{n: first_line(c) for n, c in OPTIMIZERS.items()},
                            **dict.fromkeys(EXTRA, "of pytorch_optimizer: pip install 'sciml[optimizers]'")},
     "samplers": lambda: {n: first_line(c) for n, c in SAMPLERS.items()},

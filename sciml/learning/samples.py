@@ -10,12 +10,13 @@ from torch import Tensor
 
 from ..errors import ProblemError
 from ..generators import Accuracy, BatchSolver
-from ..inputs import RandomFunction
+from ..inputs import FromFile, RandomFunction
 from ..problem import Problem
 from ..samples import make_samples
 from .layout import Layout
 
 CHUNK = 100             # functions solved at once
+TEST_SEED = 7_919       # further on, for test functions
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class Samples:
                        None if self.outputs is None else self.outputs.to(like), self.seconds)
 
 
-def draw(problem: Problem, layout: Layout, count: int, seed: int, first: int = 0) -> dict[str, Tensor]:
+def draw(problem: Problem, layout: Layout, count: int, seed: int, first: int = 0,
+         test: bool = False) -> dict[str, Tensor]:
     """Input functions on the grid, float64; a seed gives the same functions on every grid.
 
     Args:
@@ -54,30 +56,55 @@ def draw(problem: Problem, layout: Layout, count: int, seed: int, first: int = 0
         layout: The grid.
         count, first: How many, and the number of the first; each has its own seed.
         seed: Of the whole set.
+        test: Whether they are test functions, which training never sees.
+
+    Raises:
+        ProblemError: A file of functions holds too few.
     """
     nodes = layout.nodes
-    found = coefficients(problem, count, seed, first)
+    found = coefficients(problem, count, seed, first, test)
     return {n: drawn.family.on_grid(found[n], {c: nodes[c] for c in drawn.family.over or ()})
             for n, drawn in problem.setting.inputs.items()}
 
 
-def coefficients(problem: Problem, count: int, seed: int, first: int = 0) -> dict[str, Tensor]:
+def coefficients(problem: Problem, count: int, seed: int, first: int = 0, test: bool = False) -> dict[str, Tensor]:
     """Coefficients (B, M) of the functions of `draw`, by name."""
     generator = torch.Generator()
-    found: dict[str, list[Tensor]] = {n: [] for n in problem.setting.inputs}
+    laws = {n: drawn.family for n, drawn in problem.setting.inputs.items()}
+    found: dict[str, list[Tensor]] = {n: [] for n in laws}
     for k in range(first, first + count):
-        generator.manual_seed((seed * 1_000_003 + k) % (2**63 - 1))
-        for name, drawn in problem.setting.inputs.items():
-            found[name].append(drawn.family.draw(1, generator))
-    return {n: torch.cat(parts) for n, parts in found.items()}
+        generator.manual_seed(((seed + TEST_SEED * test) * 1_000_003 + k) % (2**63 - 1))
+        for name, law in laws.items():
+            if not isinstance(law, FromFile):
+                found[name].append(law.draw(1, generator))
+    return {n: _chosen(law, count, seed, first, test) if isinstance(law, FromFile) else torch.cat(found[n])
+            for n, law in laws.items()}
 
 
-def solve_samples(problem: Problem, layout: Layout, count: int, seed: int, first: int = 0,
+def _chosen(law: FromFile, count: int, seed: int, first: int, test: bool) -> Tensor:
+    """Functions of a file in the random order of the seed: training counts from its front, test from its end."""
+    order = law.draw(law.count, torch.Generator().manual_seed(seed))
+    if first + count > len(order):
+        raise ProblemError(f"{law.path} holds {len(order)} functions, and number {first + count} was asked for; lower "
+                           "data.train and data.test, or leave data.fresh out")
+    return order.flip(0)[first:first + count] if test else order[first:first + count]
+
+
+def check_files(problem: Problem, train: int, test: int) -> None:
+    """Raises a ProblemError if files of input functions hold too few for a training and a test set of their own."""
+    for name, drawn in problem.setting.inputs.items():
+        law = drawn.family
+        if isinstance(law, FromFile) and train + test > law.count:
+            raise ProblemError(f"input {name!r}: {law.path} holds {law.count} functions, and data.train={train} and "
+                               f"data.test={test} need {train + test}, since no test function is trained on")
+
+
+def solve_samples(problem: Problem, layout: Layout, count: int, seed: int, test: bool = False,
                   heard: Callable[[int], None] | None = None) -> Samples:
     """Input functions and their solutions by the problem's reference solver, float64.
 
     Args:
-        problem, layout, count, seed, first: As in `draw`.
+        problem, layout, count, seed, test: As in `draw`.
         heard: Told how many are solved.
 
     Raises:
@@ -89,7 +116,7 @@ def solve_samples(problem: Problem, layout: Layout, count: int, seed: int, first
     if not hasattr(solver, "solve"):
         raise ProblemError("the problem's reference solves no family of input functions; give one of sciml.generators "
                            "as reference=, or train with loss=residual")
-    inputs = draw(problem, layout, count, seed, first)
+    inputs = draw(problem, layout, count, seed, test=test)
     outputs = []
     start = time.perf_counter()
     for i in range(0, count, CHUNK):
@@ -133,7 +160,7 @@ def stored_samples(problem: Problem, layout: Layout, path: str, train: int, test
 
 def accuracy(problem: Problem, layout: Layout, seed: int, count: int = 4) -> Accuracy:
     """How far the reference solver is from a finer solve, on a few functions."""
-    given = coefficients(problem, count, seed)
+    given = coefficients(problem, count, seed, test=True)
     nodes = layout.nodes
     times = layout.times if "t" not in nodes else nodes.pop("t")
 

@@ -22,7 +22,7 @@ from .layout import Layout
 from .models import relative_errors
 from .recipe import OperatorRecipe, make_operator_recipe
 from .samples import Samples, accuracy, solve_samples
-from .training import TEST_SEED, OperatorTraining
+from .training import OperatorTraining
 from .tune import tuned
 
 
@@ -203,7 +203,7 @@ class OperatorSolution:
         """
         layout = self.layout.at(grid)
         data = self.training.data
-        samples = solve_samples(self.problem, layout, count or data.test, data.seed + TEST_SEED)
+        samples = solve_samples(self.problem, layout, count or data.test, data.seed, test=True)
         cast = samples.to(torch.empty(0, dtype=self.training.dtype, device=self.training.device))
         found = relative_errors(self.training.evaluate(cast, layout), self.training.targets(cast),
                                 len(layout.unknowns)).mean(0)
@@ -244,7 +244,7 @@ class OperatorSolution:
             "null_score": self.null_score(), "parameter_values": {}, "parameter_errors": {}, "other_states": [],
             "reference": self._reference(), "loss": self.loss, "trained_on": self.training.recipe.loss,
             "train": data.train, "test": data.test, "grid": list(self.layout.shape),
-            "test_seed": data.seed + TEST_SEED, "train_seed": data.seed,
+            "data_seed": data.seed,
             "data_seconds": self.training.solved_seconds, **self.timing(),
             "seconds": self.seconds, "wall_seconds": self.wall_seconds, "steps": self.steps,
             "seed": self.config.get("seed"), "device": self.config.get("device"), "dtype": self.config.get("dtype"),
@@ -257,7 +257,7 @@ class OperatorSolution:
             return "none: the problem has no solver of families"
         if "accuracy" not in self._kept:
             data = self.training.data
-            self._kept["accuracy"] = accuracy(self.problem, self.layout, data.seed + TEST_SEED)
+            self._kept["accuracy"] = accuracy(self.problem, self.layout, data.seed)
         found = self._kept["accuracy"]
         return f"{describe(self.problem.reference)}, itself off by {found.error:.1e} ({found.how})"
 

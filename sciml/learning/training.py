@@ -19,12 +19,11 @@ from .march import rollout, stretch
 from .models import OPERATORS, Normaliser, Operator, build_model, first_differences, relative_errors, resampled
 from .norms import build_norms
 from .recipe import DTYPES, OperatorRecipe
-from .samples import Samples, coefficients, draw, solve_samples, stored_samples
+from .samples import Samples, check_files, coefficients, draw, solve_samples, stored_samples
 from .symmetry import find_symmetries
 from .trunk import TrunkResidual
 
 EVALUATED = 50            # functions per pass without gradients
-TEST_SEED = 7_919         # the test set's own
 
 
 class OperatorTraining(Learner):
@@ -78,6 +77,7 @@ class OperatorTraining(Learner):
     def _make_samples(self, solvable: bool, heard) -> None:
         """Training and test samples in the run's dtype on its device."""
         data, layout, problem = self.data, self.layout, self.problem
+        check_files(problem, data.train, data.test)
         count = data.train + data.test
         said = None if heard is None else lambda done: heard(done, count)
         self.solved_seconds = 0.0
@@ -95,7 +95,7 @@ class OperatorTraining(Learner):
         self.test: Samples | None = None
         if solvable:
             first = data.train
-            tested = solve_samples(problem, layout, data.test, data.seed + TEST_SEED,
+            tested = solve_samples(problem, layout, data.test, data.seed, True,
                                    heard=None if said is None else lambda done: said(first + done))
             self.solved_seconds += tested.seconds
             self.test = tested.to(torch.empty(0, dtype=self.dtype, device=self.device))
