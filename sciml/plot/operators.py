@@ -157,7 +157,7 @@ def operator_errors_figure(run: RunData) -> Figure | None:
         ordered = np.sort(errors)
         axes[0].plot(ordered, (np.arange(len(ordered)) + 1) / len(ordered), color=CYCLE[k % len(CYCLE)],
                      label=plain(name))
-    axes[0].set(xlabel="relative L2 error", ylabel="share of test functions", xscale="log")
+    axes[0].set(xlabel="relative L2 error", ylabel="share of test functions", xlim=(0, None), ylim=(0, 1.02))
     axes[0].legend()
     wave = np.arange(u.shape[0] // 2 + 1)[1:]
     curves = ((r, REFERENCE, "reference"), (u, PREDICTION, "prediction"), (u - r, CYCLE[0], "error"))
