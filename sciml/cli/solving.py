@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ..errors import ProblemError
 from ..learning import OperatorRecipe, OperatorSolution, load_operator_run
+from ..learning.parallel import rank
 from ..objective import Recipe, idle_parts
 from ..plot import plot_run
 from ..problem import Problem, load_problem
@@ -40,7 +41,6 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> int:
     """Runs `sciml solve`."""
-    one_process()
     given = recipe_options(arguments)
     entries = settings(arguments.set)
     dotted: dict[str, object] = {}                     # a resumed run takes none
@@ -53,7 +53,15 @@ def run(arguments) -> int:
         overrides, dotted = split_settings(entries)
         problem = load_problem(arguments.problem, overrides)
         recipe = plan(problem, {**given, **dotted})
+        if not isinstance(recipe, OperatorRecipe):
+            one_process()
+        if rank():
+            return _second(problem, recipe, None)
         out = Path(arguments.out) if arguments.out else claim_folder(problem)
+    if not isinstance(recipe, OperatorRecipe):
+        one_process()
+    if rank():
+        return _second(problem, recipe, out)
     idle = [] if isinstance(recipe, OperatorRecipe) else idle_parts([recipe], dotted)
     for note in [*recipe_notes(recipe), *idle]:
         warn(note)
@@ -71,6 +79,13 @@ def run(arguments) -> int:
             figures = plot_run(out)
     say(f"run folder {out}" + (f", figures {', '.join(f.name for f in figures)}" if figures else ""))
     return 0 if succeeded(solution.status) else 1
+
+
+def _second(problem: Problem, recipe: Recipe | OperatorRecipe, out: Path | None) -> int:
+    """What the processes of torchrun but the first do: their part of every batch, in silence."""
+    with Interruption() as stop:
+        solve(problem, out=out, resume=out is not None, stop=stop, **recipe.as_dict())
+    return 0
 
 
 def _resumed(arguments, given: dict, entries: dict) -> tuple[Problem, dict, Path]:

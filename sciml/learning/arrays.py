@@ -26,6 +26,7 @@ from ..solution.solution import versions
 from .layout import Layout
 from .learner import Learner
 from .models import OPERATORS, POINTS, Normaliser, Operator, build_model, build_point_model, relative_errors
+from .parallel import join
 from .recipe import DTYPES, OperatorRecipe, make_operator_recipe
 
 IN_MEMORY = 2**31         # bytes of training samples that are read at once; more are streamed
@@ -65,7 +66,7 @@ class ArrayTraining(Learner):
 
     def __init__(self, samples: Arrays, columns: Columns, recipe: OperatorRecipe, splits: tuple[Tensor, Tensor]):
         self.samples, self.columns, self.splits = samples, columns, splits
-        self.dtype, self.device = DTYPES[recipe.dtype], torch.device(recipe.device)
+        self.dtype, self.device = DTYPES[recipe.dtype], join(recipe.device)
         on_points = bool(columns.points)
         table = POINTS if on_points else OPERATORS
         if recipe.model not in table:

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..errors import TrainingError
 from ..optim import build_optimizer
 from .models import Operator
+from .parallel import agreed, own, processes, summed
 from .recipe import OperatorRecipe
 from .report import OperatorReport
 
@@ -28,6 +29,7 @@ class Learner(ABC):
 
     recipe: OperatorRecipe
     operator: Operator
+    device: torch.device
 
     def begin(self, recipe: OperatorRecipe, operator: Operator, count: int) -> None:
         """Optimizer and counters.
@@ -39,7 +41,6 @@ class Learner(ABC):
         """
         self.recipe, self.operator, self.count = recipe, operator, count
         self.generator = torch.Generator().manual_seed(recipe.seed + 1)
-        self.device = torch.device(recipe.device)
         if recipe.compile:
             operator.call = torch.compile(operator.model)
         self.optimizer = build_optimizer(recipe.optimizer, operator.model.parameters(), recipe.optimizer_options())
@@ -96,14 +97,20 @@ class Learner(ABC):
         for group, peak in zip(self.optimizer.param_groups, self.peak, strict=True):
             group["lr"] = peak * self._rate()
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bfloat16):
-            loss = self.loss_of(self._index())
-        loss.backward()
+        loss = self._gradients(self._index())
         if self.recipe.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.operator.model.parameters(), self.recipe.clip)
         self.optimizer.step()
         self.step += 1
         return loss.detach()
+
+    def _gradients(self, index: Tensor) -> Tensor:
+        """Leaves the gradient of a batch at the parameters; returns the loss."""
+        part = own(index)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bfloat16):
+            loss = self.loss_of(part if len(part) else index[:1])      # random numbers stay those of all processes
+        loss.backward()
+        return summed(self.operator.model.parameters(), len(part) / len(index), loss) if processes() > 1 else loss
 
     def run(self, stop: Callable[[], str] | None = None) -> Iterator[OperatorReport]:
         """Trains until the budget is used up; yields a report at the start, every `report` seconds and at the end.
@@ -122,9 +129,9 @@ class Learner(ABC):
         shown = clock = time.perf_counter()
         recent: list[Tensor] = []
         each = -(-self.count // self.recipe.batch)
-        while not self.finished():
+        while agreed(not self.finished(), self.device):
             reason = stop() if stop is not None else ""
-            if reason:
+            if agreed(bool(reason), self.device):
                 self.stopped = f"{reason} at step {self.step}"
                 break
             recent = [*recent, self.advance()][-each:]

@@ -18,6 +18,7 @@ from .learner import Learner
 from .march import rollout, stretch
 from .models import OPERATORS, Normaliser, Operator, build_model, first_differences, relative_errors, resampled
 from .norms import build_norms
+from .parallel import join
 from .recipe import DTYPES, OperatorRecipe
 from .samples import Samples, check_files, coefficients, draw, solve_samples, stored_samples
 from .symmetry import find_symmetries
@@ -50,7 +51,7 @@ class OperatorTraining(Learner):
                                "of sciml.generators as reference=, or train with loss=residual")
         self.recipe = recipe = replace(recipe, loss=loss)
         self.layout = make_layout(problem, self.data, loss != "data")
-        self.dtype, self.device = DTYPES[recipe.dtype], torch.device(recipe.device)
+        self.dtype, self.device = DTYPES[recipe.dtype], join(recipe.device)
         self._make_samples(solvable, heard)
         self.equations = Equations(problem) if loss != "data" or recipe.augment != "none" else None
         few = {n: v[:8] for n, v in self.exact_inputs.items()}

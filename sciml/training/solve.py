@@ -13,6 +13,7 @@ from torch import nn
 
 from ..errors import ProblemError, TrainingError
 from ..learning import OperatorRecipe, OperatorSolution, OperatorTraining, is_operator, make_operator_recipe
+from ..learning.parallel import rank
 from ..objective import Recipe, idle_parts, idle_settings, make_recipe, unused_options
 from ..problem import Problem, load_problem
 from ..solution import RunFolder, Solution
@@ -87,6 +88,10 @@ def solve(problem: Problem | str | os.PathLike, *, out: str | os.PathLike | None
             raise ProblemError(f"network= is a field of points, and model={recipe.model} learns an operator; leave one "
                                "of them out")
         training = OperatorTraining(problem, recipe, on_data)
+        if rank():                                             # the first process alone writes and reports
+            if resume and out is not None:
+                _restore(RunFolder(out), training)
+            out, resume, on_report = None, False, None
     else:
         training = Training(problem, recipe, network)
         told = [key for key in (*options, *dotted) if "." in key]
