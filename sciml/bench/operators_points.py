@@ -18,9 +18,9 @@ import torch
 
 from ..learning import LearnedOperator, learn
 from ..learning.models import relative_errors
-from ..samples import SampleStore
+from ..samples import Samples, SampleStore
 from . import antiderivative, clouds
-from .plates import GlobalGrid, plates
+from .plates import GlobalGrid, mirrored, plates
 
 NODES = {"o-grid": "O-grid", "scattered": "scattered"}
 
@@ -52,14 +52,14 @@ class PlateRow:
         return f"plates-{self.nodes}-{self.method}"
 
 
-MESH = {"model": "mesh-operator", "batch": 8, "epochs": 30, "adamw.lr": 2e-3, "adamw.weight_decay": 1e-5, "clip": 1.0}
-GEO = {"model": "geo-fno", "epochs": 30, "model.modes": (8, 8), "model.grid": (24, 24), "model.width": 24,
-       "adamw.lr": 3e-3}
-NUNO = {"model": "nuno", "epochs": 30, "model.width": 48, "adamw.lr": 3e-3}
-SQUARE = {"model": "fno", "epochs": 30, "model.modes": 12, "model.width": 24, "adamw.lr": 3e-3}
-ONE_BOX = {"model": "nuno", "epochs": 30, "model.boxes": 1, "model.grid": (41, 41), "model.modes": (12, 12),
-           "model.width": 24, "adamw.lr": 3e-3}
-RING = {"model": "fno", "epochs": 60, "model.modes": (12, 6), "model.width": 32, "model.padding": 0.4, "adamw.lr": 3e-3}
+MESH = {"model": "mesh-operator", "batch": 8, "epochs": 20, "adamw.lr": 2e-3, "adamw.weight_decay": 1e-5, "clip": 1.0}
+GEO = {"model": "geo-fno", "batch": 10, "epochs": 20, "adamw.lr": 3e-3, "model.deformation": "none",
+       "model.modes": (8, 8), "model.grid": (24, 24), "model.width": 24}
+NUNO = {"model": "nuno", "batch": 10, "epochs": 20, "adamw.lr": 3e-3, "model.width": 32, "model.projection": 64}
+ONE_BOX = {**NUNO, "epochs": 15, "model.boxes": 1, "model.grid": (41, 41), "model.modes": (12, 12), "model.width": 24}
+SQUARE = {"model": "fno", "batch": 10, "epochs": 15, "adamw.lr": 3e-3, "model.modes": 12, "model.width": 24}
+RING = {"model": "fno", "epochs": 30, "adamw.lr": 3e-3, "model.modes": (12, 6), "model.width": 32,
+        "model.padding": 0.4}
 POINTS = (("square", "FNO on one uniform grid 41², stress interpolated to it and back", SQUARE, None),
           ("one-box", "the same, trained through the interpolation (NUNO with one box)", ONE_BOX, None),
           ("geo-fno", "Geo-FNO", GEO, 6e-2), ("nuno", "NUNO, six boxes", NUNO, 6e-2),
@@ -72,9 +72,10 @@ CLOUDS = {"voronoi": "GNO, weights: areas of Voronoi cells", "mean": "GNO, no we
 KEYS = (*(row.key for row in ROWS), *(f"clouds-{name}" for name in CLOUDS), "antiderivative")
 
 
-def measure(row: PlateRow, seed: int, device: str, samples: SampleStore) -> dict:
-    """One run of a row."""
+def measure(row: PlateRow, seed: int, device: str, store: SampleStore) -> dict:
+    """One run of a row, on the training samples of a store and their mirror images."""
     start = process_time()
+    samples = mirrored(store)
     options = {**row.options, "seed": seed, "device": device, "outputs": ["mises"], "train": "train", "test": "test"}
     grid = GlobalGrid(samples) if row.sees == "square" else None
     if grid is not None:
@@ -86,7 +87,7 @@ def measure(row: PlateRow, seed: int, device: str, samples: SampleStore) -> dict
     kept: dict[str, Any] = {"cpu": process_time() - start, "seconds": found.seconds, "steps": found.steps,
                             "epochs": found.training.epoch, "status": found.status, "seed": seed,
                             "parameters": found.result()["parameters"], "test": samples.indices("test").tolist(),
-                            "solver seconds": samples.seconds / len(samples), "solver error": samples.accuracy}
+                            "solver seconds": store.seconds / len(store), "solver error": store.accuracy}
     train, test = (samples.indices(name) for name in ("train", "test"))
     begin = process_time()
     errors = errors_at_points(found, samples, test, grid)
@@ -99,7 +100,7 @@ def measure(row: PlateRow, seed: int, device: str, samples: SampleStore) -> dict
     return kept
 
 
-def errors_at_points(found: LearnedOperator, samples: SampleStore, index: torch.Tensor,
+def errors_at_points(found: LearnedOperator, samples: Samples, index: torch.Tensor,
                      grid: GlobalGrid | None = None) -> torch.Tensor:
     """‖û − u‖/‖u‖ over the points of each of some samples, (B,)."""
     values = torch.as_tensor(found(index)["mises"])
@@ -109,7 +110,7 @@ def errors_at_points(found: LearnedOperator, samples: SampleStore, index: torch.
     return relative_errors(values.reshape(len(index), -1, 1), u[..., None])[:, 0]
 
 
-def mean_field(samples: SampleStore, train: torch.Tensor, test: torch.Tensor) -> float:
+def mean_field(samples: Samples, train: torch.Tensor, test: torch.Tensor) -> float:
     """Error of the mean of the training samples, node by node (scattered nodes: one number)."""
     u, v = (samples.read(i, ["mises"], torch.float64)["mises"] for i in (train, test))
     mean = u.mean(0) if u.ndim > 2 else u.mean()

@@ -38,6 +38,24 @@ def plates(nodes: str, out: Path, split: dict[str, int] | None = None) -> Sample
     return make_samples(out / f"elasticity-{nodes}.h5", LAWS, NODES[nodes], axes, split or SPLIT, 0)
 
 
+def mirrored(samples: Samples, unknown: str = "mises") -> ArraySamples:
+    """The training samples and their mirror images x → 1 − x, θ → π − θ, which are solutions too, and the test samples.
+
+    Numbers: the training samples as they were, the test samples as they were, then the images.
+    """
+    names = ["xi", "x", "y", "weight", unknown]
+    held = samples.read(torch.arange(len(samples)), names, torch.float64)
+    train = samples.indices("train")
+    images = {name: values[train] for name, values in held.items()}
+    turned = (RAYS // 2 - torch.arange(RAYS)) % RAYS
+    grids = names if held["x"].ndim == 3 else ["xi"]
+    images = {name: values[:, turned] if name in grids else values for name, values in images.items()}
+    images["x"] = 1 - images["x"]
+    fields = {name: torch.cat([held[name], images[name]]) for name in names}
+    splits = {"train": torch.cat([train, len(samples) + torch.arange(len(train))]), "test": samples.indices("test")}
+    return ArraySamples(fields, ["xi"], samples.axes, splits=splits)
+
+
 class GlobalGrid:
     """Functions at points of the unit square on n × n nodes, and back, by linear interpolation.
 
