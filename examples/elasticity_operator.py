@@ -19,7 +19,7 @@ from sciml.plot.style import ERROR_MAP, FIELD_MAP, color_bar, color_limits, new_
 
 axes = {"theta": torch.arange(64, dtype=torch.float64) * math.pi / 32,
         "layer": torch.linspace(0, 1, 16, dtype=torch.float64)}
-law = GaussianRandomField("periodic", sigma=5.013, tau=3.0, alpha=1.0, modes=8, over="theta")
+law = GaussianRandomField("periodic", sigma=5.013, tau=3.0, alpha=1.0, modes=8, over=("theta",))
 law = law.bind({"theta": (0.0, 2 * math.pi)})
 
 

@@ -53,7 +53,7 @@ def cloud(count: int, weights: str, generator: Generator) -> tuple[Tensor, Tenso
     return X, None if weights == "mean" else torch.full((count,), 1 / TRAINED)
 
 
-def measure(weights: str, seed: int, steps: int = 500, lr: float = 5e-3, **options) -> dict:
+def measure(weights: str, seed: int, steps: int = 300, lr: float = 5e-3, **options) -> dict:
     """Trains on 512 points, tests on 64 functions on 8 other clouds of 512 and of 2,048.
 
     Args:

@@ -20,7 +20,7 @@ RAYS, LAYERS = 64, 16
 SPLIT = {"train": 400, "test": 100}
 NODES = {"o-grid": Elasticity(refine=2), "scattered": Elasticity(scatter="xi_seed")}
 LAWS = {"xi": GaussianRandomField("periodic", sigma=5.013, tau=3.0, alpha=1.0, modes=8,
-                                  over="theta").bind({"theta": (0.0, 2 * math.pi)}),
+                                  over=("theta",)).bind({"theta": (0.0, 2 * math.pi)}),
         "xi_seed": RandomNumber(0.0, 1.0)}
 
 
