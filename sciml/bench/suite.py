@@ -22,7 +22,18 @@ import torch
 from ..errors import ProblemError, look_up
 from ..problem import load_problem
 from ..training import solve
-from . import gaussians, meshes, methods, operator_steps, operators, preconditioning, race, sampling, steptime
+from . import (
+    gaussians,
+    meshes,
+    methods,
+    operator_steps,
+    operators,
+    operators_points,
+    preconditioning,
+    race,
+    sampling,
+    steptime,
+)
 from .contests import CONTESTS
 from .row import Row
 
@@ -79,8 +90,8 @@ SUITES: dict[str, tuple[Row, ...]] = {"quick": QUICK, "full": QUICK + MORE, "lad
                                       "methods": methods.METHODS, "preconditioned": PRECONDITIONED,
                                       "sampling": sampling.ROWS, "gaussians": gaussians.ROWS,
                                       "meshes": meshes.ROWS + meshes.PRECONDITIONED,
-                                      "operators": (), "operator-steps": (), "race": (), "steptime": (),
-                                      "preconditioning": ()}
+                                      "operators": (), "operators-points": (), "operator-steps": (), "race": (),
+                                      "steptime": (), "preconditioning": ()}
 
 
 def run_suite(name: str, *, only: Sequence[str] | None = None, seeds: int | None = None, device: str = "cpu",
@@ -100,6 +111,7 @@ def run_suite(name: str, *, only: Sequence[str] | None = None, seeds: int | None
     known = dict.fromkeys([r.name for r in rows] or CONTESTS) if name != "steptime" else {}
     known |= dict.fromkeys(row.method for row in rows if name in ("sampling", "meshes", "gaussians"))
     known = dict.fromkeys(r.key for r in operators.ROWS) if name == "operators" else known
+    known = dict.fromkeys(operators_points.KEYS) if name == "operators-points" else known
     for problem in set(only or ()) - {"steptime", "cost"}:
         look_up("row", problem, known)
     wanted = list(only or known)
@@ -127,6 +139,9 @@ def run_suite(name: str, *, only: Sequence[str] | None = None, seeds: int | None
     elif name == "operators":
         yield from operators.run(list(only) if only else None, seeds or 3, device, out, _keep)
         tables[name] = operators.table(device, out)
+    elif name == "operators-points":
+        yield from operators_points.run(list(only) if only else None, seeds or 3, device, out, _keep)
+        tables = operators_points.tables(device, out)
     elif name == "operator-steps":
         path = out / f"operator-steps-{device}.json"
         if not path.exists():

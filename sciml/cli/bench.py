@@ -4,6 +4,7 @@
     sciml bench --suite full --seeds 3           every shipped problem at its target time
     sciml bench --suite preconditioning          condition numbers of Fourier series, seconds
     sciml bench --suite operator-steps           a step of FNO beside neuraloperator's, a minute
+    sciml bench --suite operators-points         operators on points and their baselines, an hour for each seed
     sciml bench --suite meshes                   problems on mesh files beside finite elements, the mesh's matrix
     sciml bench --suite sampling --time 30       samplers side by side, each row shortened
     sciml bench --suite full --only burgers --write README.md

@@ -87,8 +87,8 @@ class Links(NamedTuple):
     Args:
         into, into_weights: For each grid node D + 1 points and their weights, shape (1 or B, S G, D + 1).
         out, out_weights: For each point the 2^D nodes of its cell and their weights, shape (1 or B, N, 2^D).
-        gap: Distance of each grid node from the nearest point over the domain's diagonal, shape (1 or B, S G): it shows
-            where the shape has holes.
+        gap: Distance of each grid node from the nearest point over a tenth of the domain's diagonal, shape (1 or B,
+            S G): it shows where the shape has holes, and is of order one in them.
     """
 
     into: Tensor
@@ -102,8 +102,7 @@ def links(X: Tensor, boxes: Tensor, grid: Sequence[int], seen: Remembered[tuple]
     """Interpolation from points to the grids of all boxes and back.
 
     To the grids: linear on Delaunay's simplices of all points; outside of their hull by inverse squares of the
-        distances
-    to the D + 1 nearest points. Back: multilinear in the cell of the box that holds the point.
+    distances to the D + 1 nearest points. Back: multilinear in the cell of the box that holds the point.
 
     Args:
         X: Points, shape (N, D) or (B, N, D).
@@ -125,7 +124,7 @@ def links(X: Tensor, boxes: Tensor, grid: Sequence[int], seen: Remembered[tuple]
 
 def _gap(P: np.ndarray, G: np.ndarray, corners: np.ndarray) -> np.ndarray:
     size = np.linalg.norm(corners[:, 1].max(0) - corners[:, 0].min(0))
-    return cKDTree(P).query(G)[0] / size
+    return cKDTree(P).query(G)[0] / (0.1 * size)
 
 
 def _from_points(P: np.ndarray, G: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
