@@ -30,6 +30,8 @@ def test_gauss_newton_beats_first_order_methods_in_equal_time():
 
 def test_an_operator_learnt_without_solutions_is_tuned_to_an_input_of_another_kind():
     assert load("darcy_operator").main(epochs=6, seconds=6.0) < 0.05      # 3.5e-3 after 15 epochs and 8 s, 0.6 untuned
+
+
 def test_stress_is_predicted_in_voids_that_were_never_seen():
     assert load("elasticity_operator").main(plates=20, epochs=8) < 0.8          # 0.14 of 100 plates and 40 epochs
 
