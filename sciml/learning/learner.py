@@ -18,6 +18,7 @@ from .parallel import agreed, own, processes, summed
 from .recipe import OperatorRecipe
 from .report import OperatorReport
 
+SHARE = 0.05              # of the time, at most, goes into reports that come more often
 WARM = 0.2                # of the budget, in which the rate of "onecycle" rises
 
 
@@ -128,6 +129,7 @@ class Learner(ABC):
         yield self.report()
         shown = clock = time.perf_counter()
         recent: list[Tensor] = []
+        cost = 0.0
         each = -(-self.count // self.recipe.batch)
         while agreed(not self.finished(), self.device):
             reason = stop() if stop is not None else ""
@@ -138,9 +140,11 @@ class Learner(ABC):
             now = time.perf_counter()
             self.seconds += now - clock
             clock = now
-            if now - shown >= self.recipe.report:
+            if now - shown >= max(self.recipe.report, cost / SHARE):
                 self._hear(recent)
-                yield self.report()
+                report = self.report()
+                cost = time.perf_counter() - now               # test functions are evaluated
+                yield report
                 shown = clock = time.perf_counter()
         if recent:
             self._hear(recent)
