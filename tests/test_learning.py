@@ -133,7 +133,7 @@ def test_symmetries_are_found_by_test(darcy):
     assert (found.flips, found.swaps, found.shifts) == (("x", "y"), (("x", "y"),), ())
     run = training("burgers_operator", epochs=1, **BURGERS)
     found = find_symmetries(run.equations, run.layout, run.exact_inputs)
-    assert (found.flips, found.swaps, found.shifts) == ((), (), ("x",))            # x → −x turns u into −u
+    assert (found.flips, found.swaps, found.shifts) == ((), (), ((("x", 1),),))            # x → −x turns u into −u
 
 
 def test_a_random_symmetry_maps_solutions_to_solutions(darcy):
@@ -143,6 +143,19 @@ def test_a_random_symmetry_maps_solutions_to_solutions(darcy):
         one = found.random(torch.Generator().manual_seed(seed))
         u, a = one(darcy.test.outputs, ("x", "y")), one(darcy.test.inputs["a"], ("x", "y"))
         assert float(darcy._residual_loss(u.contiguous(), {"a": a.contiguous()})) < 1e-9
+
+
+def test_a_flow_with_a_diagonal_forcing_may_be_shifted_along_its_crests():
+    small = {"data.grid": 16, "data.train": 4, "data.test": 2, "model.width": 4, "model.modes": 4, "batch": 2,
+             "data.times": 4, "data.history": 2, "dtype": "float64"}
+    run = training("vorticity", epochs=1, augment="symmetry", **small)
+    found = run.symmetries
+    assert (found.flips, found.swaps, found.shifts) == ((), (), ((("x", 1), ("y", -1)),))
+    w0 = run.exact_inputs["w0"]
+    times = torch.tensor([2.0], dtype=torch.float64)
+    solver, nodes = run.problem.reference, run.layout.nodes
+    shifted = solver.solve({"w0": w0.roll((3, -3), (1, 2))}, nodes, times=times)["w"]
+    assert torch.allclose(shifted, solver.solve({"w0": w0}, nodes, times=times)["w"].roll((3, -3), (1, 2)), atol=1e-10)
 
 
 def test_a_problem_without_symmetries_says_so():

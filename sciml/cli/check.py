@@ -90,7 +90,8 @@ def _family(problem: Problem, recipe: OperatorRecipe) -> int:
     if training.symmetries is not None:
         s = training.symmetries
         say(f"symmetries  reflections {', '.join(s.flips) or 'none'}; exchanges "
-            f"{', '.join('↔'.join(p) for p in s.swaps) or 'none'}; shifts {', '.join(s.shifts) or 'none'}")
+            f"{', '.join('↔'.join(p) for p in s.swaps) or 'none'}; shifts "
+            f"{', '.join('(' + ', '.join(f'{n} {k:+d}' for n, k in steps) + ')' for steps in s.shifts) or 'none'}")
     count = sum(p.numel() for p in training.operator.model.parameters())
     say(f"operator    {recipe.model}, {count:,} parameters; {recipe.optimizer}, "
         f"{recipe.total_steps(data.train) or 'as many as the time allows'} steps")

@@ -1,8 +1,9 @@
 """Symmetries of a family of problems, found by test, and random elements of them for augmentation.
 
 A map T of the grid to itself (reflection of an axis, exchange of two, shift along a periodic one) is a symmetry if the
-equations and what is built in commute with it, R[Tu, Ta] = T R[u, a]: tried on random functions. Only maps that leave
-the values of functions as they are count; a reflection that turns u into −u does not.
+equations and what is built in commute with it, R[Tu, Ta] = T R[u, a]: tried on random functions. Where a shift along
+one axis is none, shifts along two at once are tried. Only maps that leave the values of functions as they are count; a
+reflection that turns u into −u does not.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ class Symmetries:
     Args:
         flips: Axes that may be reflected.
         swaps: Pairs of axes that may be exchanged.
-        shifts: Periodic axes that may be shifted.
+        shifts: Steps along periodic axes by which all functions may be shifted, and multiples of them.
         layout: The grid.
     """
 
     flips: tuple[str, ...]
     swaps: tuple[tuple[str, str], ...]
-    shifts: tuple[str, ...]
+    shifts: tuple[tuple[tuple[str, int], ...], ...]
     layout: Layout
 
     @property
@@ -46,9 +47,10 @@ class Symmetries:
         coin = lambda: bool(torch.randint(2, (), generator=generator))
         maps: list[Map] = [_flip(self.layout, n) for n in self.flips if coin()]
         maps += [_swap(*pair) for pair in self.swaps if coin()]
-        for name in self.shifts:
-            axis = self.layout.axes[self.layout.names.index(name)]
-            maps.append(_shift(name, int(torch.randint(axis.count, (), generator=generator))))
+        for steps in self.shifts:
+            most = max(self.layout.axes[self.layout.names.index(n)].count for n, _ in steps)
+            times = int(torch.randint(most, (), generator=generator))
+            maps += [_shift(n, times * step) for n, step in steps]
 
         def apply(values: Tensor, names: tuple[str, ...]) -> Tensor:
             for one in maps:
@@ -84,12 +86,29 @@ def _shift(name: str, steps: int) -> Map:
     return lambda values, names: values.roll(steps, names.index(name) + 1) if name in names else values
 
 
+def _together(steps: tuple[tuple[str, int], ...]) -> Map:
+    def apply(values: Tensor, names: tuple[str, ...]) -> Tensor:
+        for name, step in steps:
+            values = _shift(name, step)(values, names)
+        return values
+
+    return apply
+
+
+def _shifts(names: list[str], holds: Callable[[Map], bool]) -> tuple[tuple[tuple[str, int], ...], ...]:
+    """Shifts of single axes, and of pairs of those that may not be shifted alone."""
+    alone = [n for n in names if holds(_together(((n, 3),)))]
+    rest = [n for n in names if n not in alone]
+    pairs = [((a, 1), (b, sign)) for i, a in enumerate(rest) for b in rest[i + 1:] for sign in (1, -1)]
+    return (*(((n, 1),) for n in alone), *(p for p in pairs if holds(_together(p))))
+
+
 def find_symmetries(equations: Equations, layout: Layout, inputs: Mapping[str, Tensor]) -> Symmetries:
     """The symmetries of a family on a grid.
 
     Args:
         equations: The family's.
-        layout: The grid, all coordinates of the problem among its axes.
+        layout: A grid with all coordinates of the problem among its axes, in space that of the functions.
         inputs: A few input functions in float64.
 
     Raises:
@@ -116,7 +135,7 @@ def find_symmetries(equations: Equations, layout: Layout, inputs: Mapping[str, T
     found = Symmetries(
         tuple(a.name for a in space if holds(_flip(layout, a.name))),
         tuple((a.name, b.name) for i, a in enumerate(space) for b in space[i + 1:] if holds(_swap(a.name, b.name))),
-        tuple(a.name for a in space if a.periodic and holds(_shift(a.name, 3))), layout)
+        _shifts([a.name for a in space if a.periodic], holds), layout)
     if not found.any:
         raise ProblemError("augment=symmetry: the equations and conditions are invariant under no reflection, exchange "
                            "or shift of the axes; leave augment out")

@@ -21,7 +21,7 @@ from .norms import build_norms
 from .parallel import join
 from .recipe import DTYPES, OperatorRecipe
 from .samples import Samples, check_files, coefficients, draw, solve_samples, stored_samples
-from .symmetry import find_symmetries
+from .symmetry import Symmetries, find_symmetries
 from .trunk import TrunkResidual
 
 EVALUATED = 50            # functions per pass without gradients
@@ -57,7 +57,7 @@ class OperatorTraining(Learner):
         few = {n: v[:8] for n, v in self.exact_inputs.items()}
         if self.equations is not None and loss != "data":
             self.equations.check(self.layout, few)
-        self.symmetries = find_symmetries(self._equations(), self.layout, few) if recipe.augment == "symmetry" else None
+        self.symmetries = self._find_symmetries(few) if recipe.augment == "symmetry" else None
         changes = recipe.augment == "covariance"
         self.covariance = find_covariance(self._equations(), self.layout, few) if changes else None
         self.operator = self._build().to(self.device)
@@ -118,6 +118,15 @@ class OperatorTraining(Learner):
     def _equations(self) -> Equations:
         assert self.equations is not None
         return self.equations
+
+    def _find_symmetries(self, few: Mapping[str, Tensor]) -> Symmetries:
+        """Tried with time as an axis, which the data may not have."""
+        layout = self.layout
+        if "t" in self.problem.domain.names and "t" not in layout.names:
+            sizes = dict(zip(layout.names, layout.shape, strict=True))
+            grid = tuple(sizes.get(n, 7) for n in self.problem.domain.names)
+            layout = make_layout(self.problem, replace(self.data, times="axis", history=0, unroll=0, grid=grid), True)
+        return find_symmetries(self._equations(), layout, few)
 
     def _build(self) -> Operator:
         recipe, layout = self.recipe, self.layout
