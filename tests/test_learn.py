@@ -6,6 +6,7 @@ import torch
 
 import sciml
 from sciml import ProblemError
+from sciml.learning import ArrayTraining
 from sciml.samples import ArraySamples
 
 RNG = np.random.default_rng(0)
@@ -65,6 +66,21 @@ def test_a_run_is_saved_and_continued(tmp_path):
                           strict=True):
         assert torch.equal(one, other)
     assert rest.relative_l2() == whole.relative_l2()
+
+
+def test_reports_that_take_long_come_less_often(monkeypatch):
+    now = [0.0]                                   # a clock: a step takes one second, a report `slow` seconds
+
+    def count(slow):
+        step, errors = ArrayTraining.loss_of, ArrayTraining.errors
+        with monkeypatch.context() as patch:
+            patch.setattr("sciml.learning.learner.time.perf_counter", lambda: now[0])
+            patch.setattr(ArrayTraining, "loss_of", lambda self, i: (now.__setitem__(0, now[0] + 1), step(self, i))[1])
+            patch.setattr(ArrayTraining, "errors", lambda self: (now.__setitem__(0, now[0] + slow), errors(self))[1])
+            return len(sciml.learn({"f": F, "u": U}, inputs=["f"], model="fno", train=48, test=12, report=2.0,
+                                   **{**SMALL, "epochs": 10}).history)
+
+    assert count(0.0) == 1 + 30 + 1 and count(2.0) == 1 + (60 - 2) // 18 + 1 + 1
 
 
 def test_large_samples_are_streamed_with_the_same_result(monkeypatch):

@@ -116,6 +116,8 @@ class Learner(ABC):
     def run(self, stop: Callable[[], str] | None = None) -> Iterator[OperatorReport]:
         """Trains until the budget is used up; yields a report at the start, every `report` seconds and at the end.
 
+        Test errors that take long are asked for less often, so that reports take a tenth of the time at most.
+
         Args:
             stop: Asked after each step; a text that is not empty ends the run, and is its reason.
 
@@ -128,6 +130,7 @@ class Learner(ABC):
                 self.loss = float(self.loss_of(first))
         yield self.report()
         shown = clock = time.perf_counter()
+        rest = self.recipe.report
         recent: list[Tensor] = []
         cost = 0.0
         each = -(-self.count // self.recipe.batch)
@@ -144,6 +147,10 @@ class Learner(ABC):
                 self._hear(recent)
                 report = self.report()
                 cost = time.perf_counter() - now               # test functions are evaluated
+            if now - shown >= rest:
+                self._hear(recent)
+                report, spent = self.report(), time.perf_counter() - now
+                rest = self.recipe.report and max(self.recipe.report, 9 * spent)      # 0: after every step
                 yield report
                 shown = clock = time.perf_counter()
         if recent:

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 V = TypeVar("V")
-TOTAL = 2**19                              # points of all clouds together
+TOTAL = 2**20                              # points of all clouds together: 1,000 clouds of 1,000 come back every epoch
 
 
 class Remembered(Generic[V]):
