@@ -18,7 +18,6 @@ from .parallel import agreed, own, processes, summed
 from .recipe import OperatorRecipe
 from .report import OperatorReport
 
-SHARE = 0.05              # of the time, at most, goes into reports that come more often
 WARM = 0.2                # of the budget, in which the rate of "onecycle" rises
 
 
@@ -132,7 +131,6 @@ class Learner(ABC):
         shown = clock = time.perf_counter()
         rest = self.recipe.report
         recent: list[Tensor] = []
-        cost = 0.0
         each = -(-self.count // self.recipe.batch)
         while agreed(not self.finished(), self.device):
             reason = stop() if stop is not None else ""
@@ -143,10 +141,6 @@ class Learner(ABC):
             now = time.perf_counter()
             self.seconds += now - clock
             clock = now
-            if now - shown >= max(self.recipe.report, cost / SHARE):
-                self._hear(recent)
-                report = self.report()
-                cost = time.perf_counter() - now               # test functions are evaluated
             if now - shown >= rest:
                 self._hear(recent)
                 report, spent = self.report(), time.perf_counter() - now
