@@ -74,10 +74,15 @@ class Layout:
         return len(self.over) if not self.history else len(self.unknowns) * self.history
 
     @property
+    def sensor_counts(self) -> tuple[int, ...]:
+        """Number of nodes of each input function."""
+        sizes = dict(zip(self.names, self.shape, strict=True))
+        return tuple(prod(sizes[c] for c in over) for over in self.over.values())
+
+    @property
     def sensors(self) -> int:
         """Number of nodes of all input functions."""
-        sizes = dict(zip(self.names, self.shape, strict=True))
-        return sum(prod(sizes[c] for c in over) for over in self.over.values())
+        return sum(self.sensor_counts)
 
     def sensed(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Input functions at their nodes one after the other, (B, S, 1)."""

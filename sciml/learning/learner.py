@@ -41,7 +41,8 @@ class Learner(ABC):
         self.generator = torch.Generator().manual_seed(recipe.seed + 1)
         self.device = torch.device(recipe.device)
         if recipe.compile:
-            operator.call = torch.compile(operator.model)
+            operator.compile_model()
+        operator.bfloat16 = recipe.bfloat16
         self.optimizer = build_optimizer(recipe.optimizer, operator.model.parameters(), recipe.optimizer_options())
         self.peak = [group["lr"] for group in self.optimizer.param_groups]
         self.step, self.seconds, self.epoch = 0, 0.0, 0
@@ -96,8 +97,7 @@ class Learner(ABC):
         for group, peak in zip(self.optimizer.param_groups, self.peak, strict=True):
             group["lr"] = peak * self._rate()
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bfloat16):
-            loss = self.loss_of(self._index())
+        loss = self.loss_of(self._index())
         loss.backward()
         if self.recipe.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.operator.model.parameters(), self.recipe.clip)

@@ -124,7 +124,8 @@ class OperatorTraining(Learner):
         model = build_model(recipe.model, one, recipe.options.get("model", {}), recipe.seed, self.dtype)
         periodic = tuple(a.periodic for a in layout.axes)
         channels = self.channels(self.train)
-        encoder = Normaliser(channels, False, (False,) * (channels.ndim - 2))
+        parts = layout.sensor_counts if OPERATORS[recipe.model].sensors else ()
+        encoder = Normaliser(channels, False, (False,) * (channels.ndim - 2), parts)
         decoder = None
         if recipe.loss == "data":
             assert self.train.outputs is not None
