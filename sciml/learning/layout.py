@@ -30,7 +30,7 @@ class Layout:
     """The grid of an operator and what its channels are.
 
     Args:
-        axes: Of the grid: space, and time where it is one of them.
+        axes: Of the grid: space, and time, where it is one of them, last.
         unknowns: Names of the outputs.
         over: Coordinates of each input function.
         times: Of snapshots, (K,); None: there are none.
@@ -154,7 +154,7 @@ def make_layout(problem: Problem, data: DataOptions, residual: bool) -> Layout:
         raise ProblemError(f"data.times={data.times!r}: the equations need time as an axis of the grid; leave "
                            "data.times out, or train with loss=data")
     bounds = dict(zip(domain.names, domain.bounds, strict=True))
-    names = tuple(n for n in domain.names if n != "t" or times == "axis")
+    names = tuple(n for n in domain.names if n != "t") + (("t",) if evolution and times == "axis" else ())
     sizes = _sizes(data.grid, names)
     periodic = {h.regions[0] for b in problem.blocks for h in b.hard if h.kind == "periodic"}
     axes = tuple(_axis(n, bounds[n], size, n in periodic, data, bool(problem.rough))
