@@ -2,8 +2,8 @@
 
     −(a u')' = f   on (0, 1),   u(0) = u(1) = 0;   a = exp g₁, f = g₂ with Gaussian random fields g₁ and g₂
 
-g₁ and g₂ have the covariance σ² (−Δ + 25)⁻², σ = 10 and 25, with Neumann conditions (after Fanaskov et al. 2023, arXiv:2301.12730, who
-train operators for such equations on few samples and change coordinates to make more).
+g₁ and g₂ have the covariance σ² (−Δ + 25)⁻², σ = 10 and 25, with Neumann conditions (after Fanaskov
+et al. 2023, arXiv:2301.12730, who train operators for such equations on few samples and change coordinates for more).
 
 Reference: differences of fluxes on the nodes, by conjugate gradients with a sine transform.
 """

@@ -11,7 +11,7 @@ from .quantity import Frame, Leaf, Quantity, Slope, Tabulated, apply, d, is_mask
 from .vectors import Vector, curl, div, dot, grad, laplacian, norm
 
 __all__ = [
-    "ACTIVATIONS", "ENGINES", "Activation", "Engine", "Frame", "GridAxis", "GridFunctions", "GridProgram",
+    "ACTIVATIONS", "ENGINES", "Activation", "Engine", "Frame", "GridAxis", "GridFunctions",
     "IndexSet", "Jet", "Leaf", "NestedReverse", "Program", "Quantity", "Slope", "Tabulated", "TaylorForward",
     "Vector", "apply", "curl", "d", "div", "dot", "engine_for", "grad", "is_complete", "is_mask",
     "laplacian", "norm", "on_grid", "taped_jacobian", "vmapped_jacobian",

@@ -42,7 +42,7 @@ class Learner(ABC):
         self.device = torch.device(recipe.device)
         if recipe.compile:
             operator.compile_model()
-        operator.bfloat16 = recipe.bfloat16
+        operator.autocast = recipe.bfloat16
         self.optimizer = build_optimizer(recipe.optimizer, operator.model.parameters(), recipe.optimizer_options())
         self.peak = [group["lr"] for group in self.optimizer.param_groups]
         self.step, self.seconds, self.epoch = 0, 0.0, 0

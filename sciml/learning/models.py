@@ -230,7 +230,7 @@ class Operator(nn.Module):
         super().__init__()
         self.model, self.grid, self.encoder, self.decoder = model, grid, encoder, decoder
         self.register_buffer("scale", torch.tensor(scale, dtype=torch.float64))
-        self.bfloat16 = False
+        self.autocast = False
         self._compiled: tuple[Callable, ...] = ()          # in a tuple, so that it is no second set of parameters
 
     @property
@@ -260,7 +260,7 @@ class Operator(nn.Module):
         """
         v = self.encoder.encode(channels)
         # Autocast ends with the model: differences of a residual need all digits.
-        with torch.autocast(v.device.type, torch.bfloat16, enabled=self.bfloat16 and torch.is_grad_enabled()):
+        with torch.autocast(v.device.type, torch.bfloat16, enabled=self.autocast and torch.is_grad_enabled()):
             if self.grid:
                 out = self.call(torch.cat([v, coordinates.expand(len(v), *coordinates.shape[1:])], -1))
             else:

@@ -38,7 +38,7 @@ def tuned(training: OperatorTraining, inputs: Mapping[str, Tensor], layout: Layo
         raise ProblemError(f"tune works on the grid of the training, {training.layout.shape}, got {layout.shape}")
     kept = training.operator
     training.operator = kept.uncompiled()
-    training.operator.bfloat16 = False
+    training.operator.autocast = False
     try:
         _descend(training, inputs, seconds)
         return training.evaluate(Samples(inputs))
