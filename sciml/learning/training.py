@@ -19,7 +19,7 @@ from .layout import Layout, make_layout
 from .learner import Learner
 from .march import rollout, stretch
 from .models import OPERATORS, Normaliser, Operator, build_model, first_differences, relative_errors, resampled
-from .norms import Plain, build_norms
+from .norms import Norm, Plain, build_norms
 from .recipe import DTYPES, OperatorRecipe
 from .samples import Samples, check_files, coefficients, draw, solve_samples, stored_samples
 from .symmetry import Symmetries, find_symmetries
@@ -75,8 +75,7 @@ class OperatorTraining(Learner):
             self.operator.scale.fill_(self._find_scale())
         self.trunk = TrunkResidual(problem, float(self.operator.scale)) if loss != "data" and by_trunk else None
         if self.trunk is not None:                     # its norm is the mean square
-            self.norms = {name: Plain() for name in self.norms}
-            self._find_scale()
+            self._trunk_reach = self._reach(float(self.operator.scale), dict.fromkeys(self.norms, Plain()))
         if self.trunk is not None and self.data.file:
             raise ProblemError("residual=trunk draws its own functions; leave data.file out, or take residual=grid")
         self._coefficients = coefficients(problem, self.data.train, self.data.seed) if self.trunk is not None else {}
@@ -181,19 +180,22 @@ class OperatorTraining(Learner):
         equations, layout = self._equations(), self.layout
         G = equations.lift(layout, inputs)
         B = equations.bubble(layout, inputs)
-
-        def reach(s: float) -> dict[str, Tensor]:
-            return {r.name: self.norms[r.name](r.values).mean() for r in equations.residuals(layout, G + s * B, inputs)}
-
         size = float(G.double().std())
         if not size > 1e-5 * float(G.abs().max()):     # else G is constant up to rounding and says nothing of u
             losses = {}
             for s in (10.0**k for k in range(-6, 4)):
-                self.reach = reach(s)
+                self.reach = self._reach(s, self.norms)
                 losses[s] = min(float(self._residual_loss(G + sign * s * B, inputs)) for sign in (1, -1))
             size = min(losses, key=lambda s: losses[s])
-        self.reach = reach(size)
+        self.reach = self._reach(size, self.norms)
         return size
+
+    def _reach(self, s: float, norms: Mapping[str, Norm]) -> dict[str, Tensor]:
+        """Mean of |R[G + s B]|² over some functions, by equation."""
+        inputs = {n: v[:16] for n, v in self.train.inputs.items()}
+        equations, layout = self._equations(), self.layout
+        u = equations.lift(layout, inputs) + s * equations.bubble(layout, inputs)
+        return {r.name: norms[r.name](r.values).mean() for r in equations.residuals(layout, u, inputs)}
 
     # the loss --------------------------------------------------------------------------------------------------------
 
@@ -276,7 +278,7 @@ class OperatorTraining(Learner):
         total = X.new_zeros(())
         norm = Plain()
         for name, r in found.items():
-            total = total + (norm(r) / _sizes(norm(start[name]), self.reach[name])).sqrt().mean()
+            total = total + (norm(r) / _sizes(norm(start[name]), self._trunk_reach[name])).sqrt().mean()
         return total
 
     def _batch(self, index: Tensor) -> Samples:
