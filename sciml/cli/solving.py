@@ -106,6 +106,8 @@ def _resumed(arguments, given: dict, entries: dict) -> tuple[Problem, dict, Path
         options["time"] = None
     if "time" in given and "steps" not in given:
         options["steps"] = None
+    if {"time", "steps"} & set(given) and "epochs" in options and "epochs" not in given:
+        options["epochs"] = None
     return problem, options, run_folder.path
 
 

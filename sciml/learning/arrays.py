@@ -68,11 +68,12 @@ class ArrayTraining(Learner):
         self.samples, self.columns, self.splits = samples, columns, splits
         self.dtype, self.device = DTYPES[recipe.dtype], join(recipe.device)
         on_points = bool(columns.points)
-        table = POINTS if on_points else OPERATORS
+        table = POINTS if on_points else {n: m for n, m in OPERATORS.items() if m.grid}
         if recipe.model not in table:
             kind = "points, and they need one of" if on_points else "a grid, and it needs one of"
             raise ProblemError(f"model={recipe.model}: the samples are on {kind} {', '.join(table)}")
         self.names = (*columns.inputs, *columns.outputs, *columns.points, *([columns.weights] * bool(columns.weights)))
+        self._check_shapes()
         first = samples.read(splits[0][:1], [n for n in self.names if n in self._fields], torch.float64)
         size = sum(v.numel() for v in first.values()) * 4
         self.kept = self._read(splits[0]) if size * len(splits[0]) <= IN_MEMORY else None
@@ -90,6 +91,24 @@ class ArrayTraining(Learner):
     def _fields(self) -> tuple[str, ...]:
         return (*self.samples.inputs, *self.samples.outputs)
 
+    def _check_shapes(self) -> None:
+        """Raises a ProblemError if fields are no functions on the grid, or outputs at points differ in shape."""
+        columns, fields = self.columns, self.samples.read([0])
+        on_points, sizes = bool(columns.points), {n: len(x) for n, x in self.samples.axes.items()}
+        expected = tuple(fields[columns.outputs[0]].shape[1:]) if on_points else tuple(sizes.values())
+        where = "points" if on_points else f"the grid {', '.join(f'{n} ({k} nodes)' for n, k in sizes.items())}"
+        for name in (*columns.inputs, *columns.outputs):
+            shape = tuple(fields[name].shape[1:])
+            if shape != expected and not (name in columns.inputs and not shape):
+                raise ProblemError(f"field {name!r} has shape (B, {', '.join(map(str, shape))}), and {where} ask for "
+                                   f"(B, {', '.join(map(str, expected))}); give axes= that fit, several times as a "
+                                   "field for each, and inputs over fewer coordinates repeated along the others")
+        for name, x in ({} if on_points else self.samples.axes).items():
+            steps = x.diff()
+            if len(x) < 2 or not bool((steps > 0).all()) or float(steps.max()) > 1.001 * float(steps.min()):
+                raise ProblemError(f"the nodes of axis {name!r} are not equally spaced; resample the fields, or give "
+                                   "the coordinates as fields and points=")
+
     def _layout(self) -> Layout:
         axes = tuple(GridAxis(n, float(x[0]), float(x[-1]) + (float(x[1] - x[0]) if n in self.columns.periodic else 0),
                               len(x), n in self.columns.periodic) for n, x in self.samples.axes.items())
@@ -97,8 +116,6 @@ class ArrayTraining(Learner):
 
     def _grid_model(self, recipe: OperatorRecipe, v: Tensor, u: Tensor) -> nn.Module:
         assert self.layout is not None
-        if u.shape[-1] != len(self.columns.outputs):
-            raise ProblemError("outputs at several times need a layout of their own; give the times as fields")
         return build_model(recipe.model, self.layout, recipe.options.get("model", {}), recipe.seed, self.dtype)
 
     def _point_model(self, recipe: OperatorRecipe, v: Tensor, X: Tensor, u: Tensor) -> nn.Module:
@@ -292,7 +309,12 @@ def learn(samples: Arrays | Mapping[str, np.ndarray], *, inputs: Sequence[str] |
                            "and augment=none, or write a problem file")
     training = ArrayTraining(samples, columns, recipe, _splits(samples, train, test))
     if restore is not None:
-        training.load_state_dict(RunFolder(restore).load_checkpoint(recipe.device))
+        state = RunFolder(restore).load_checkpoint(recipe.device)
+        try:
+            training.load_state_dict(state)
+        except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+            raise ProblemError(f"restore={os.fspath(restore)!r}: the checkpoint does not fit these samples and options "
+                               f"({str(error).splitlines()[0]}); give those of its run") from error
     history, status = [], "ok"
     try:
         for report in training.run(stop):

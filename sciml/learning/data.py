@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..errors import ProblemError, look_up
+from ..errors import ProblemError, check_types, look_up
 
 TIMES = ("auto", "final", "axis")
 
@@ -46,6 +46,7 @@ class DataOptions:
     file: str = ""
 
     def __post_init__(self):
+        check_types(self, "data.")
         sizes = self.grid if isinstance(self.grid, (tuple, list)) else (self.grid,)
         if not sizes or not all(isinstance(n, int) and n > 3 for n in sizes):
             raise ProblemError(f"data.grid={self.grid!r} must be a number of nodes, or one for each axis, e.g. 64 or "

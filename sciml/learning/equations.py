@@ -52,8 +52,8 @@ class Equations:
         family = replace(setting, frame=frame)
         self.blocks: list[Block] = []
         self.held: list[Block] = []
-        for condition in problem.conditions:
-            for block in condition.blocks(family, condition.label):
+        for name, condition in problem.named_conditions():
+            for block in condition.blocks(family, name):
                 if block.combine == "each" and block.region is problem.region:
                     self.blocks.append(block)
                 elif self._built_in(block):
@@ -65,12 +65,24 @@ class Equations:
                                        "Initial or Periodic on whole faces")
         if problem.trainable:
             raise ProblemError("parameters to be found do not go with random inputs; give them numbers")
+        self.free = self._free_faces()
         self._lift = Program(dict(self.ansatz.lifts))
         self._bubble = Program(dict(self.ansatz.bubbles))
 
     def _built_in(self, block: Block) -> bool:
         return any(b.name in self.ansatz.satisfied and b.kind == block.kind and b.components == block.components
                    for b in self.problem.blocks) or block.kind == "periodic"
+
+    def _free_faces(self) -> frozenset[str]:
+        """Faces in space on which some unknown is not built in: an outflow, say. Equations hold up to there."""
+        problem = self.problem
+        held: dict[str, set[str]] = {u: set() for u in problem.unknowns}
+        space = [c for c in problem.domain.names if c != "t" and c not in self.ansatz.periods]
+        every = {f"{c}{end}" for c in space for end in "-+"}
+        for h in (h for b in problem.blocks if b.name in self.ansatz.satisfied for h in b.hard):
+            if h.kind == "dirichlet":
+                held[h.unknown] |= every if "boundary" in h.regions else set(h.regions)
+        return frozenset(f for f in every if any(f not in faces for faces in held.values()))
 
     def _functions(self, layout: Layout, unknowns: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> GridFunctions:
         return GridFunctions(layout.axes, {**unknowns, **inputs}, dict(layout.over))
@@ -122,9 +134,10 @@ class Equations:
                                        "there for every input (kind=\"dirichlet\" vanishes on the boundary)")
 
     def inside(self, layout: Layout) -> tuple:
-        """Slices that leave out what is built in: the ends of axes that are not periodic, and the initial time."""
-        parts = [slice(None) if a.periodic else slice(1, None if a.name == "t" else -1) for a in layout.axes]
-        return (slice(None), *parts)
+        """Slices that leave out what is built in: faces in space where all unknowns are, and the initial time."""
+        return (slice(None), *(slice(None) if a.periodic else slice(
+            None if f"{a.name}-" in self.free else 1,
+            None if a.name == "t" or f"{a.name}+" in self.free else -1) for a in layout.axes))
 
 
 def _faces(layout: Layout, name: str) -> list[tuple]:

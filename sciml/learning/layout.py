@@ -30,7 +30,7 @@ class Layout:
     """The grid of an operator and what its channels are.
 
     Args:
-        axes: Of the grid: space, and time where it is one of them.
+        axes: Of the grid: space, and time, where it is one of them, last.
         unknowns: Names of the outputs.
         over: Coordinates of each input function.
         times: Of snapshots, (K,); None: there are none.
@@ -74,10 +74,15 @@ class Layout:
         return len(self.over) if not self.history else len(self.unknowns) * self.history
 
     @property
+    def sensor_counts(self) -> tuple[int, ...]:
+        """Number of nodes of each input function."""
+        sizes = dict(zip(self.names, self.shape, strict=True))
+        return tuple(prod(sizes[c] for c in over) for over in self.over.values())
+
+    @property
     def sensors(self) -> int:
         """Number of nodes of all input functions."""
-        sizes = dict(zip(self.names, self.shape, strict=True))
-        return sum(prod(sizes[c] for c in over) for over in self.over.values())
+        return sum(self.sensor_counts)
 
     def sensed(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Input functions at their nodes one after the other, (B, S, 1)."""
@@ -149,7 +154,7 @@ def make_layout(problem: Problem, data: DataOptions, residual: bool) -> Layout:
         raise ProblemError(f"data.times={data.times!r}: the equations need time as an axis of the grid; leave "
                            "data.times out, or train with loss=data")
     bounds = dict(zip(domain.names, domain.bounds, strict=True))
-    names = tuple(n for n in domain.names if n != "t" or times == "axis")
+    names = tuple(n for n in domain.names if n != "t") + (("t",) if evolution and times == "axis" else ())
     sizes = _sizes(data.grid, names)
     periodic = {h.regions[0] for b in problem.blocks for h in b.hard if h.kind == "periodic"}
     axes = tuple(_axis(n, bounds[n], size, n in periodic, data, bool(problem.rough))

@@ -42,7 +42,8 @@ class Learner(ABC):
         self.recipe, self.operator, self.count = recipe, operator, count
         self.generator = torch.Generator().manual_seed(recipe.seed + 1)
         if recipe.compile:
-            operator.call = torch.compile(operator.model)
+            operator.compile_model()
+        operator.autocast = recipe.bfloat16
         self.optimizer = build_optimizer(recipe.optimizer, operator.model.parameters(), recipe.optimizer_options())
         self.peak = [group["lr"] for group in self.optimizer.param_groups]
         self.step, self.seconds, self.epoch = 0, 0.0, 0
@@ -107,8 +108,7 @@ class Learner(ABC):
     def _gradients(self, index: Tensor) -> Tensor:
         """Leaves the gradient of a batch at the parameters; returns the loss."""
         part = own(index)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bfloat16):
-            loss = self.loss_of(part if len(part) else index[:1])      # random numbers stay those of all processes
+        loss = self.loss_of(part if len(part) else index[:1])          # random numbers stay those of all processes
         loss.backward()
         return summed(self.operator.model.parameters(), len(part) / len(index), loss) if processes() > 1 else loss
 

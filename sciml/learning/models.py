@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy, deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -157,19 +158,28 @@ class Normaliser(nn.Module):
         values: What it is fitted to, (B, n_1, …, n_d, C).
         pointwise: Whether each node has its own.
         periodic: Axes that repeat.
+        parts: Lengths of functions that follow one another along the first axis, each with one mean and deviation of
+            its own; (): none.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, values: Tensor, pointwise: bool, periodic: tuple[bool, ...]):
+    def __init__(self, values: Tensor, pointwise: bool, periodic: tuple[bool, ...], parts: tuple[int, ...] = ()):
         super().__init__()
         dims = (0,) if pointwise else tuple(range(values.ndim - 1))
-        mean = values.mean(dims, keepdim=True)
-        std = (values - mean).square().mean(dims, keepdim=True).sqrt()
-        floor = 1e-6 * float(values.abs().max()) or 1.0
-        self.register_buffer("mean", mean)
-        self.register_buffer("std", std.clamp(min=floor) if not pointwise else std)
+        means, stds = [], []
+        for part in values.split(parts, 1) if parts else (values,):
+            mean = part.mean(dims, keepdim=True)
+            std = (part - mean).square().mean(dims, keepdim=True).sqrt()
+            if not pointwise:                          # by channel: a modulus of 1e9 may stand beside a load of 1
+                size = part.abs().amax(dims, keepdim=True)
+                std = std.maximum(torch.where(size > 0, 1e-6 * size, 1.0))
+            repeats = [-1, part.shape[1] if parts else -1, *[-1] * (part.ndim - 2)]
+            means.append(mean.expand(repeats))
+            stds.append(std.expand(repeats))
+        self.register_buffer("mean", torch.cat(means, 1))
+        self.register_buffer("std", torch.cat(stds, 1))
         self.periodic = periodic
 
     def encode(self, values: Tensor) -> Tensor:
@@ -220,7 +230,23 @@ class Operator(nn.Module):
         super().__init__()
         self.model, self.grid, self.encoder, self.decoder = model, grid, encoder, decoder
         self.register_buffer("scale", torch.tensor(scale, dtype=torch.float64))
-        self.call: Callable = model
+        self.autocast = False
+        self._compiled: tuple[Callable, ...] = ()          # in a tuple, so that it is no second set of parameters
+
+    @property
+    def call(self) -> Callable:
+        """The model, compiled or not."""
+        return self._compiled[0] if self._compiled else self.model
+
+    def compile_model(self) -> None:
+        """Compiles the model; the state stays that of the model."""
+        self._compiled = (torch.compile(self.model),)
+
+    def uncompiled(self) -> Operator:
+        """A copy with weights of its own, whose model is not compiled."""
+        copied = copy(self)
+        copied._compiled, copied._modules = (), deepcopy(self._modules)
+        return copied
 
     def forward(self, channels: Tensor, coordinates: Tensor, weights: Tensor | None = None,
                 shape: tuple[int, ...] | None = None) -> Tensor:
@@ -233,11 +259,13 @@ class Operator(nn.Module):
             shape: Of the grid that points are the nodes of.
         """
         v = self.encoder.encode(channels)
-        if self.grid:
-            out = self.call(torch.cat([v, coordinates.expand(len(v), *coordinates.shape[1:])], -1))
-        else:
-            out = self.call(v, coordinates, weights)
-            out = out if shape is None else out.unflatten(1, shape)
+        # Autocast ends with the model: differences of a residual need all digits.
+        with torch.autocast(v.device.type, torch.bfloat16, enabled=self.autocast and torch.is_grad_enabled()):
+            if self.grid:
+                out = self.call(torch.cat([v, coordinates.expand(len(v), *coordinates.shape[1:])], -1))
+            else:
+                out = self.call(v, coordinates, weights)
+        out = out if shape is None else out.unflatten(1, shape)
         out = out.to(channels.dtype)
         return self.decoder.decode(out) if self.decoder is not None else self.scale.to(out) * out
 

@@ -1,7 +1,8 @@
 """Norms in which residuals are trained: by the inverse of the equation's leading part.
 
     steady:     loss² = rᵀ A₀⁻ᵖ r / r₀ᵀ A₀⁻ᵖ r₀,      A₀ = −Δ_h on the nodes inside, p = half the equation's order
-    evolution:  loss² = |P₀⁻¹ r|² / |P₀⁻¹ r₀|²,       P₀ = c ∂_t + σ(k) for each mode k in space, u = 0 at the start
+    evolution:  loss² = |P₀⁻¹ r|² / |P₀⁻¹ r₀|²,       P₀ = c ∂_t + σ(k) for each mode k in space, u = 0 at the start,
+                first order in time; without ∂_t P₀ = σ(k), and of second order the plain mean square
 
 r₀ is the residual of u = G, what a network that gives 0 leaves. For a coefficient between a₋ and a₊, rᵀA₀⁻¹r is
 the squared error in the energy norm up to the factor a₊/a₋ (the residual transform of De Ryck et al. 2024,
@@ -50,7 +51,7 @@ class InverseLaplacian:
         total = torch.zeros(())
         for values in sizes:
             total = total.double()[..., None] + values
-        floor = float(total[total > 0].min())
+        floor = float(total[total > 1e-9 * total.max()].min())          # rounding leaves a zero mode at ±1e-13
         self.weights = total.clamp(min=floor).pow(-power).to(like)
 
     def __call__(self, r: Tensor) -> Tensor:
@@ -75,7 +76,7 @@ class InverseEvolution:
 
     Args:
         axes: Of the grid, time the last.
-        rate: c by component, (K,).
+        rate: c by component, (K,); 0: the equation has no ∂_t.
         symbol: σ by mode and component, (modes…, K), at the eigenvectors of −Δ_h in space.
         like: Dtype and device.
     """
@@ -85,7 +86,14 @@ class InverseEvolution:
         self.bases = [torch.linalg.eigh(_second(a))[1].to(like) for a in space]
         D = time.matrix(1)[1:, 1:]                                  # u = 0 at the first node
         eye = torch.eye(len(D), dtype=torch.float64)
-        P = rate[:, None, None] * D + symbol.double().clamp(min=0.0)[..., None, None] * eye
+        rate, symbol = rate.double().cpu(), symbol.double().cpu()
+        still = rate.abs() * D.abs().max() <= 1e-9 * symbol.abs().flatten(0, -2).amax(0)
+        rate = torch.where(still, 0.0, rate)
+        sign = torch.where(still, symbol.flatten(0, -2).sum(0), rate).sign()      # an equation may be written as −R = 0
+        damping = (sign * symbol).clamp(min=0.0)
+        floor = torch.where(damping > 1e-9 * damping.flatten(0, -2).amax(0), damping, torch.inf).flatten(0, -2).amin(0)
+        damping = torch.where(still, damping.maximum(torch.where(floor.isfinite(), floor, 1.0)), damping)
+        P = (sign * rate)[:, None, None] * D + damping[..., None, None] * eye
         self.inverse = torch.linalg.inv(P).to(like)                 # (modes…, K, m, m)
 
     def __call__(self, r: Tensor) -> Tensor:
@@ -105,7 +113,7 @@ def build_norms(equations: Equations, layout: Layout, inputs: Mapping[str, Tenso
         kind: "inverse" or "none".
     """
     names = [b.name for b in equations.blocks]
-    if kind == "none":
+    if kind == "none" or equations.free:               # modes vanish at both ends or repeat
         return {n: Plain() for n in names}
     G = equations.lift(layout, inputs)
     if "t" not in layout.names:
@@ -118,6 +126,9 @@ def build_norms(equations: Equations, layout: Layout, inputs: Mapping[str, Tenso
     t = (time.nodes() - time.low).to(G)
     ramp = _slope(equations, layout, G, inputs, torch.ones_like(G) * t[:, None])
     for i, block in enumerate(equations.blocks):
+        if _order_in_time(block, equations.coordinates) > 1:
+            found[block.name] = Plain()
+            continue
         K = ramp[i].shape[-1]
         rate = ramp[i][..., 0, :].flatten(0, -2).mean(0).double()   # at the first time: c, before σ t counts
         found[block.name] = InverseEvolution(layout.axes, rate, _symbols(equations, layout, G, inputs, i, K), G)
@@ -150,7 +161,7 @@ def _symbols(equations: Equations, layout: Layout, G: Tensor, inputs, block: int
         full[tuple(slice(None) if a.periodic else slice(1, -1) for a in space)] = v
         image = _slope(equations, layout, G, inputs, torch.ones_like(G) * full.to(G)[..., None, None])[block]
         projected = (image * v.to(G)[..., None, None]).flatten(1, -2).sum(1).mean(0) / (layout.shape[-1] - 1)
-        rows.append(projected.double())
+        rows.append(projected.double().cpu())
         sizes.append(value)
     A = torch.tensor([[1.0, s] for s in sizes], dtype=torch.float64)
     fit = torch.linalg.lstsq(A, torch.stack(rows)).solution          # (2, K)
@@ -161,3 +172,10 @@ def _order(block: Block) -> int:
     """Highest derivative of an unknown in space, fluxes counted."""
     leaves = max((sum(alpha) for kind, _, alpha in block.program.leaves if kind == "unknown"), default=0)
     return max(leaves + any(isinstance(f, Slope) for f in block.program.functions), 1)
+
+
+def _order_in_time(block: Block, coordinates: Sequence[str]) -> int:
+    """Highest derivative of an unknown in time, slopes of composites counted."""
+    t = tuple(coordinates).index("t")
+    leaves = max((alpha[t] for kind, _, alpha in block.program.leaves if kind == "unknown"), default=0)
+    return leaves + any(isinstance(f, Slope) and f.coordinate == "t" for f in block.program.functions)

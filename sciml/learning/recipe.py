@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ..errors import ProblemError, check_types, look_up, unknown_name
+from ..objective.recipe import check_device
 from ..optim import build_optimizer, is_optimizer, needs, optimizer_class, optimizer_name
 from .data import DataOptions
 from .models import OPERATORS, POINTS
@@ -72,6 +73,7 @@ class OperatorRecipe:
         look_up("loss", self.loss, dict.fromkeys(LOSSES))
         look_up("schedule", self.schedule, dict.fromkeys(SCHEDULES))
         look_up("dtype", self.dtype, DTYPES)
+        check_device(self.device)
         look_up("augment", self.augment, dict.fromkeys(("none", "symmetry", "covariance")))
         look_up("residual", self.residual, dict.fromkeys(("auto", "grid", "trunk")))
         if self.residual == "trunk" and self.model != "deeponet":
@@ -82,6 +84,8 @@ class OperatorRecipe:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ProblemError(f"{name}={value} must be positive")
+        if self.h1 < 0:
+            raise ProblemError(f"h1={self.h1} is a weight and must not be negative")
         if not 0 <= self.seed < 2**63 - 1:
             raise ProblemError(f"seed={self.seed} must be a number from 0 to 2⁶³ − 2")
         for part in self.options:
@@ -142,6 +146,10 @@ def make_operator_recipe(defaults: Mapping[str, object], given: Mapping[str, obj
         if source is given and budget & set(given):
             for name in budget - set(given):
                 plain.pop(name, None)
+        asked = source.get("model")
+        asked = asked.get("name") if isinstance(asked, Mapping) else asked
+        if source is given and asked is not None and asked != plain.get("model"):
+            options.pop("model", None)                         # a problem's own are for its model
         for key, value in source.items():
             if key in ("model", "data", "optimizer") and isinstance(value, Mapping):
                 own = dict(value)
@@ -155,9 +163,6 @@ def make_operator_recipe(defaults: Mapping[str, object], given: Mapping[str, obj
             elif "." in key:
                 part, option = key.split(".", 1)
                 options.setdefault(part, {})[option] = value
-            elif key == "model" and source is given and value != plain.get("model"):
-                options.pop("model", None)                     # a problem's own are for its model
-                plain[key] = value
             else:
                 plain[key] = value
     for key in plain:

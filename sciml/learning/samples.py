@@ -112,15 +112,14 @@ def solve_samples(problem: Problem, layout: Layout, count: int, seed: int, test:
     """
     import time
 
-    solver = problem.reference
-    if not hasattr(solver, "solve"):
+    if not isinstance(problem.reference, BatchSolver):
         raise ProblemError("the problem's reference solves no family of input functions; give one of sciml.generators "
                            "as reference=, or train with loss=residual")
     inputs = draw(problem, layout, count, seed, test=test)
     outputs = []
     start = time.perf_counter()
     for i in range(0, count, CHUNK):
-        outputs.append(_solved(solver, layout, {n: v[i:i + CHUNK] for n, v in inputs.items()}))
+        outputs.append(_solved(problem, layout, {n: v[i:i + CHUNK] for n, v in inputs.items()}))
         if heard is not None:
             heard(min(i + CHUNK, count))
     return Samples(inputs, torch.cat(outputs), time.perf_counter() - start)
@@ -148,9 +147,13 @@ def stored_samples(problem: Problem, layout: Layout, path: str, train: int, test
         laws[name] = drawn.family
     assert isinstance(problem.reference, BatchSolver)
     nodes = layout.nodes
-    times = layout.times if "t" not in nodes else nodes.pop("t")
-    store = make_samples(path, laws, problem.reference, nodes, {"train": train, "test": test}, seed, times=times,
-                         progress=heard or False)
+    times = _times(problem, layout, nodes)
+    try:
+        store = make_samples(path, laws, problem.reference, nodes, {"train": train, "test": test}, seed, times=times,
+                             progress=heard or False)
+    except OSError as error:
+        raise ProblemError(f"data.file={path!r} is no HDF5 file or cannot be written ({error.strerror or error})") \
+            from error
     found = []
     for part in ("train", "test"):
         fields = store.read(part, dtype=torch.float64)
@@ -162,7 +165,7 @@ def accuracy(problem: Problem, layout: Layout, seed: int, count: int = 4) -> Acc
     """How far the reference solver is from a finer solve, on a few functions."""
     given = coefficients(problem, count, seed, test=True)
     nodes = layout.nodes
-    times = layout.times if "t" not in nodes else nodes.pop("t")
+    times = _times(problem, layout, nodes)
 
     def on(axes: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {n: drawn.family.on_grid(given[n], {c: axes[c] for c in drawn.family.over or ()})
@@ -172,11 +175,19 @@ def accuracy(problem: Problem, layout: Layout, seed: int, count: int = 4) -> Acc
     return problem.reference.accuracy(on, nodes, times)
 
 
-def _solved(solver, layout: Layout, inputs: Mapping[str, Tensor]) -> Tensor:
+def _times(problem: Problem, layout: Layout, nodes: dict[str, Tensor]) -> Tensor | None:
+    """Times since the start, which solvers count from; time is taken out of the nodes."""
+    times = nodes.pop("t", layout.times)
+    bounds = dict(zip(problem.domain.names, problem.domain.bounds, strict=True))
+    return times if times is None else times - bounds["t"][0]
+
+
+def _solved(problem: Problem, layout: Layout, inputs: Mapping[str, Tensor]) -> Tensor:
     """Solutions (B, n_1, …, n_d, C K)."""
     nodes = layout.nodes
-    times = layout.times if "t" not in nodes else nodes.pop("t")
-    return _arranged(solver.solve(inputs, nodes, times=times), layout)
+    times = _times(problem, layout, nodes)
+    assert isinstance(problem.reference, BatchSolver)
+    return _arranged(problem.reference.solve(inputs, nodes, times=times), layout)
 
 
 def _arranged(found: Mapping[str, Tensor], layout: Layout) -> Tensor:

@@ -108,13 +108,15 @@ class OperatorSolution:
         over = self.layout.over
         for name in inputs:
             look_up("input", name, dict(over))
-        found, sizes, single = {}, dict(zip(self.layout.names, self.layout.shape, strict=True)), False
+        found, sizes, single = {}, dict(zip(self.layout.names, self.layout.shape, strict=True)), True
         for name, axes in over.items():
             if name not in inputs:
                 raise ProblemError(f"the input {name!r} is missing; the operator takes {', '.join(over)}")
             values = torch.as_tensor(np.asarray(inputs[name]), dtype=self.training.dtype, device=self.training.device)
             if values.ndim == len(axes):
-                values, single = values[None], True
+                values = values[None]
+            else:
+                single = False
             if values.ndim != len(axes) + 1:
                 raise ProblemError(f"input {name!r} has shape {tuple(values.shape)}, expected (B, "
                                    f"{', '.join('n_' + c for c in axes)}) or one function without B")
@@ -220,11 +222,11 @@ class OperatorSolution:
         if training.test is None:
             return {}
         few = training.test.part(slice(0, 20))
-        training.evaluate(few)
+        float(training.evaluate(few).sum())                # a number waits for the device
         times = []
         for _ in range(repeats):
             start = time.perf_counter()
-            training.evaluate(few)
+            float(training.evaluate(few).sum())
             times.append(time.perf_counter() - start)
         own = float(np.median(times)) / len(few)
         solved = data.test + (data.train if training.train.outputs is not None else 0)

@@ -8,7 +8,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ..calculus.grids import MATCHED
 from ..errors import ProblemError
+from ..generators import BatchSolver
 from ..operators import DeepONet
 from ..problem import Problem
 from .augment import find_covariance
@@ -17,7 +19,7 @@ from .layout import Layout, make_layout
 from .learner import Learner
 from .march import rollout, stretch
 from .models import OPERATORS, Normaliser, Operator, build_model, first_differences, relative_errors, resampled
-from .norms import build_norms
+from .norms import Norm, Plain, build_norms
 from .parallel import join
 from .recipe import DTYPES, OperatorRecipe
 from .samples import Samples, check_files, coefficients, draw, solve_samples, stored_samples
@@ -44,11 +46,15 @@ class OperatorTraining(Learner):
             raise ProblemError(f"model={recipe.model} learns a map from functions to functions, and the problem has no "
                                "random inputs; give it inputs=dict(a=GaussianRandomField(…)), or take model=mlp")
         self.problem, self.data = problem, recipe.data_options()
-        solvable = hasattr(problem.reference, "solve")
+        solvable = isinstance(problem.reference, BatchSolver)
         loss = recipe.loss if recipe.loss != "auto" else "data" if solvable else "residual"
         if loss != "residual" and not solvable:
             raise ProblemError(f"loss={loss} needs solutions, and the problem's reference solves no families; give one "
                                "of sciml.generators as reference=, or train with loss=residual")
+        if loss != "data" and isinstance(problem.reference, BatchSolver):
+            if absent := [u for u in problem.unknowns if u not in problem.reference.gives]:
+                raise ProblemError(f"loss={loss} learns all unknowns, and the reference does not give "
+                                   f"{', '.join(absent)} to test on; train with loss=data, or leave reference= out")
         self.recipe = recipe = replace(recipe, loss=loss)
         self.layout = make_layout(problem, self.data, loss != "data")
         self.dtype, self.device = DTYPES[recipe.dtype], join(recipe.device)
@@ -57,7 +63,7 @@ class OperatorTraining(Learner):
         few = {n: v[:8] for n, v in self.exact_inputs.items()}
         if self.equations is not None and loss != "data":
             self.equations.check(self.layout, few)
-        self.symmetries = self._find_symmetries(few) if recipe.augment == "symmetry" else None
+        self.symmetries = self._find_symmetries() if recipe.augment == "symmetry" else None
         changes = recipe.augment == "covariance"
         self.covariance = find_covariance(self._equations(), self.layout, few) if changes else None
         self.operator = self._build().to(self.device)
@@ -65,9 +71,12 @@ class OperatorTraining(Learner):
                                                   and not problem.rough)
         self.norms = build_norms(self._equations(), self.layout, self._cast(few), recipe.precondition) \
             if loss != "data" else {}
+        self.reach: dict[str, Tensor] = {}             # |R[G + s B]|² by equation
         if loss != "data":
             self.operator.scale.fill_(self._find_scale())
         self.trunk = TrunkResidual(problem, float(self.operator.scale)) if loss != "data" and by_trunk else None
+        if self.trunk is not None:                     # its norm is the mean square
+            self._trunk_reach = self._reach(float(self.operator.scale), dict.fromkeys(self.norms, Plain()))
         if self.trunk is not None and self.data.file:
             raise ProblemError("residual=trunk draws its own functions; leave data.file out, or take residual=grid")
         self._coefficients = coefficients(problem, self.data.train, self.data.seed) if self.trunk is not None else {}
@@ -119,22 +128,14 @@ class OperatorTraining(Learner):
         assert self.equations is not None
         return self.equations
 
-    def _find_symmetries(self, few: Mapping[str, Tensor]) -> Symmetries:
-        """Tried with time as an axis, which the data may not have."""
-        layout = self.layout
-        if "t" in self.problem.domain.names and "t" not in layout.names:
-            sizes = dict(zip(layout.names, layout.shape, strict=True))
-            grid = tuple(sizes.get(n, 7) for n in self.problem.domain.names)
-            layout = make_layout(self.problem, replace(self.data, times="axis", history=0, unroll=0, grid=grid), True)
-        return find_symmetries(self._equations(), layout, few)
-
     def _build(self) -> Operator:
         recipe, layout = self.recipe, self.layout
         one = layout if not self.data.unroll else layout.first(layout.history + 1)
         model = build_model(recipe.model, one, recipe.options.get("model", {}), recipe.seed, self.dtype)
         periodic = tuple(a.periodic for a in layout.axes)
         channels = self.channels(self.train)
-        encoder = Normaliser(channels, False, (False,) * (channels.ndim - 2))
+        parts = layout.sensor_counts if OPERATORS[recipe.model].sensors else ()
+        encoder = Normaliser(channels, False, (False,) * (channels.ndim - 2), parts)
         decoder = None
         if recipe.loss == "data":
             assert self.train.outputs is not None
@@ -147,6 +148,17 @@ class OperatorTraining(Learner):
                     targets, layout.names) for k in range(16))])
             decoder = Normaliser(targets, not all(periodic), periodic)
         return Operator(model, OPERATORS[recipe.model].grid, encoder, decoder)
+
+    def _find_symmetries(self) -> Symmetries:
+        """Those of the equations, on a grid of all coordinates, also where the operator's own has no time."""
+        layout, sizes = self.layout, dict(zip(self.layout.names, self.layout.shape, strict=True))
+        if "t" in self.problem.domain.names:
+            sizes.setdefault("t", max(2 * MATCHED, self.data.order + 3))
+        whole = replace(self.data, times="auto", history=0, unroll=0, grid=tuple(sizes.values()))
+        tested = make_layout(self.problem, whole, True)
+        found = find_symmetries(self._equations(), tested, draw(self.problem, tested, min(8, self.data.train),
+                                                                self.data.seed))
+        return replace(found, layout=layout)
 
     def channels(self, samples: Samples) -> Tensor:
         """What goes in, (B, n_1, …, n_d, F)."""
@@ -164,17 +176,27 @@ class OperatorTraining(Learner):
         return samples.outputs[..., self.layout.history * len(self.layout.unknowns):]
 
     def _find_scale(self) -> float:
-        """s: the size of G, or the constant output with the least residual among powers of ten."""
+        """s: the size of G, or the constant output with the least residual among powers of ten; sets `reach`."""
         inputs = {n: v[:16] for n, v in self.train.inputs.items()}
         equations, layout = self._equations(), self.layout
         G = equations.lift(layout, inputs)
-        size = float(G.std())
-        if size > 1e-12:
-            return size
         B = equations.bubble(layout, inputs)
-        losses = {s: min(float(self._residual_loss(G + sign * s * B, inputs)) for sign in (1, -1))
-                  for s in (10.0**k for k in range(-6, 4))}
-        return min(losses, key=lambda s: losses[s])
+        size = float(G.double().std())
+        if not size > 1e-5 * float(G.abs().max()):     # else G is constant up to rounding and says nothing of u
+            losses = {}
+            for s in (10.0**k for k in range(-6, 4)):
+                self.reach = self._reach(s, self.norms)
+                losses[s] = min(float(self._residual_loss(G + sign * s * B, inputs)) for sign in (1, -1))
+            size = min(losses, key=lambda s: losses[s])
+        self.reach = self._reach(size, self.norms)
+        return size
+
+    def _reach(self, s: float, norms: Mapping[str, Norm]) -> dict[str, Tensor]:
+        """Mean of |R[G + s B]|² over some functions, by equation."""
+        inputs = {n: v[:16] for n, v in self.train.inputs.items()}
+        equations, layout = self._equations(), self.layout
+        u = equations.lift(layout, inputs) + s * equations.bubble(layout, inputs)
+        return {r.name: norms[r.name](r.values).mean() for r in equations.residuals(layout, u, inputs)}
 
     # the loss --------------------------------------------------------------------------------------------------------
 
@@ -202,8 +224,8 @@ class OperatorTraining(Learner):
         total = u.new_zeros(())
         for r, r0 in zip(found, start, strict=True):
             norm = self.norms[r.name]
-            size = norm(r0.values)
-            total = total + (norm(r.values) / size.clamp(min=1e-12 * float(size.max()) or 1e-30)).sqrt().mean()
+            size = _sizes(norm(r0.values), self.reach[r.name])
+            total = total + (norm(r.values) / size).sqrt().mean()
         return total
 
     def _data_loss(self, u: Tensor, target: Tensor) -> Tensor:
@@ -241,22 +263,23 @@ class OperatorTraining(Learner):
 
     def _trunk_loss(self, trunk: TrunkResidual, batch: Samples, index: Tensor) -> Tensor:
         """Mean over the batch of |r|/|r₀| at new points, summed over the equations."""
+        names = self.problem.coordinates                 # the operator's own order has time last
+        order = [names.index(n) for n in self.layout.names]
         low, high = torch.tensor(self.problem.region.bounds, dtype=torch.float64).T
         X = low + (high - low) * torch.rand(self.data.points, len(low), generator=self.generator, dtype=torch.float64)
         X = X.to(self.device, self.dtype)
         model = self.operator.model
         assert isinstance(model, DeepONet)
         v = self.operator.encoder.encode(self.channels(batch))
-        N = model.stream(v, X, trunk.alphas)
+        N = model.stream(v, X[:, order], [tuple(alpha[i] for i in order) for alpha in trunk.alphas])
         held = {n: c[index.cpu()] for n, c in self._coefficients.items()}
         found = trunk(N, X, held)
         with torch.no_grad():
             start = trunk(torch.zeros_like(N), X, held)
         total = X.new_zeros(())
+        norm = Plain()
         for name, r in found.items():
-            size = start[name].square().flatten(1).mean(1)
-            floor = 1e-12 * float(size.max()) or 1e-30
-            total = total + (r.square().flatten(1).mean(1) / size.clamp(min=floor)).sqrt().mean()
+            total = total + (norm(r) / _sizes(norm(start[name]), self._trunk_reach[name])).sqrt().mean()
         return total
 
     def _batch(self, index: Tensor) -> Samples:
@@ -326,3 +349,15 @@ class OperatorTraining(Learner):
         super().load_state_dict(state)
         if self.data.fresh and self.recipe.loss == "residual" and self.epoch > 1:
             self._draw((self.epoch - 1) * self.data.train)
+
+
+def _sizes(start: Tensor, reach: Tensor) -> Tensor:
+    """What squared residuals are measured by, (B,): those of G; of G + s B for an equation that G itself solves.
+
+    Args:
+        start: |R[G]|², (B,).
+        reach: Mean |R[G + s B]|².
+    """
+    own = start.max()
+    size = torch.where(own > 1e-12 * reach, start.maximum(1e-12 * own), reach.to(start))
+    return size.clamp(min=torch.finfo(size.dtype).tiny)

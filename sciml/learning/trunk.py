@@ -62,10 +62,10 @@ class TrunkResidual:
             parts[u] = ansatz.lifts[u] + scale * (ansatz.bubbles[u] * net)
         own = Ansatz(**{f.name: getattr(setting, f.name) for f in fields(Setting)}, parts=parts)
         self.programs: dict[str, Program] = {}
-        for condition in problem.conditions:
-            for block in condition.blocks(setting, condition.label):
+        for name, condition in problem.named_conditions():
+            for block in condition.blocks(setting, name):
                 if block.combine == "each" and block.region is problem.region:
-                    (inside,) = condition.blocks(replace(own), condition.label)
+                    (inside,) = condition.blocks(replace(own), name)
                     self.programs[block.name] = inside.program
         requests = [found for p in self.programs.values() for found in p.requests.values()]
         self.alphas = sorted(set().union(*requests))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from copy import deepcopy
 
 import torch
 from torch import Tensor
@@ -38,8 +37,8 @@ def tuned(training: OperatorTraining, inputs: Mapping[str, Tensor], layout: Layo
     if layout.shape != training.layout.shape:
         raise ProblemError(f"tune works on the grid of the training, {training.layout.shape}, got {layout.shape}")
     kept = training.operator
-    training.operator = deepcopy(kept)
-    training.operator.call = training.operator.model
+    training.operator = kept.uncompiled()
+    training.operator.autocast = False
     try:
         _descend(training, inputs, seconds)
         return training.evaluate(Samples(inputs))

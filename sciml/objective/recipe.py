@@ -137,7 +137,7 @@ class Recipe:
             _check_optimizer(name, optimizer_options(self, name))
         check_stages(self)
         check_growth(self)
-        _check_device(self.device)
+        check_device(self.device)
 
     def stages(self) -> tuple[StagePlan, ...]:
         """The optimizers in order with their steps."""
@@ -190,7 +190,8 @@ class Recipe:
         return {**asdict(self), "options": {k: dict(v) for k, v in self.options.items()}}
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
+    """Raises a ProblemError if there is no such device on this machine."""
     try:
         kind = torch.device(device)
     except RuntimeError:

@@ -96,8 +96,10 @@ def operator_figure(run: RunData) -> Figure | None:
 
 
 def _last(run: RunData, values: np.ndarray) -> np.ndarray:
-    """Values at the last time where time is beyond two coordinates, or beside one in channels."""
-    return values[..., -1] if values.ndim > 2 else values
+    """Values at the last time where time is beyond two coordinates; of three in space, in the middle of the last."""
+    if values.ndim > 3 or (values.ndim == 3 and run.order[-1] == "t"):
+        values = values[..., -1]
+    return values[..., values.shape[-1] // 2] if values.ndim > 2 else values
 
 
 def _when(run: RunData) -> str:
@@ -108,10 +110,12 @@ def _when(run: RunData) -> str:
 
 def _panel(axes: Axes, run: RunData, values: np.ndarray, title: str, colors: str, norm=None) -> None:
     axes.set_title(plain(title))
+    values = values[..., values.shape[-1] // 2] if values.ndim > 2 else values        # a slice through the middle
     if values.ndim == 1:
-        x = run.coordinates[run.order[0]]
+        fitting = [n for n in run.order if len(run.coordinates[n]) == len(values)]
+        x = run.coordinates[fitting[0]]
         axes.plot(x, values, color=CYCLE[0])
-        axes.set_xlabel(plain(run.order[0]))
+        axes.set_xlabel(plain(fitting[0]))
         return
     if values.ndim == 0:
         axes.text(0.5, 0.5, f"{float(values):.4g}", ha="center", va="center", transform=axes.transAxes)

@@ -184,18 +184,24 @@ class Problem:
         for name, k in explicit.items():
             if k > 1:
                 raise ProblemError(f"two conditions have the name {name!r}; give each its own")
-        labels = Counter(c.label for c in self.conditions)
-        seen: Counter = Counter()
         blocks: list[Block] = []
-        for c in self.conditions:
-            seen[c.label] += 1
-            name = c.label if labels[c.label] == 1 else f"{c.label} {seen[c.label]}"
+        for name, c in self.named_conditions():
             if name in {b.name for b in blocks}:
                 raise ProblemError(f"two conditions have the name {name!r}; give each its own")
             for block in c.blocks(self.setting, name):
                 _probe(self.setting, block)
                 blocks.append(block)
         return tuple(blocks)
+
+    def named_conditions(self) -> list[tuple[str, Condition]]:
+        """Conditions with the names of their blocks: labels, numbered where several share one."""
+        labels = Counter(c.label for c in self.conditions)
+        seen: Counter = Counter()
+        found = []
+        for c in self.conditions:
+            seen[c.label] += 1
+            found.append((c.label if labels[c.label] == 1 else f"{c.label} {seen[c.label]}", c))
+        return found
 
     def _check_weak(self) -> None:
         """Test functions are not periodic: each face would get the natural condition of its own."""
