@@ -128,7 +128,7 @@ def table(device: str, out: Path) -> str:
         if not found:
             continue
         errors = [f["error"] for f in found]
-        middle = {key: median(f[key] for f in found) for key, value in found[0].items() if not isinstance(value, str)}
+        middle = {key: median(f[key] for f in found if key in f) for key, value in found[0].items() if not isinstance(value, str)}
         other = f"{middle['other']:.1e}" if "other" in found[0] else "–"
         if "tuned" in found[0]:
             other = f"tuned 60 s: {middle['tuned']:.1e}"
