@@ -128,7 +128,8 @@ def table(device: str, out: Path) -> str:
         if not found:
             continue
         errors = [f["error"] for f in found]
-        middle = {key: median(f[key] for f in found if key in f) for key, value in found[0].items() if not isinstance(value, str)}
+        numbers = [key for key, value in found[0].items() if not isinstance(value, str)]
+        middle = {key: median(f[key] for f in found if key in f) for key in numbers}
         other = f"{middle['other']:.1e}" if "other" in found[0] else "–"
         if "tuned" in found[0]:
             other = f"tuned 60 s: {middle['tuned']:.1e}"
