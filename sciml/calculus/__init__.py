@@ -6,8 +6,9 @@ from .grids import GridAxis, GridFunctions, on_grid
 from .indices import IndexSet
 from .jacobian import is_complete, taped_jacobian, vmapped_jacobian
 from .jet import Jet
+from .left import Slope, Tabulated
 from .program import Program
-from .quantity import Frame, Leaf, Quantity, Slope, Tabulated, apply, d, is_mask
+from .quantity import Frame, Leaf, Quantity, apply, d, is_mask
 from .vectors import Vector, curl, div, dot, grad, laplacian, norm
 
 __all__ = [

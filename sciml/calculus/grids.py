@@ -23,8 +23,8 @@ from torch import Tensor
 
 from ..errors import ProblemError, look_up
 from .elementwise import evaluate
+from .left import Slope, Tabulated
 from .program import Program, _Constant, _Slot
-from .quantity import Slope, Tabulated
 
 SCHEMES = ("differences", "spectral", "continuation")
 MATCHED, BRIDGE, SLACK, MODES = 10, 20, 24, 15    # of `continuation`: at each end, between, more, |k|
