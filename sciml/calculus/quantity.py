@@ -37,8 +37,7 @@ class Frame:
     Args:
         coordinates: All of them, in the order of a field's inputs.
         space: Those that `grad`, `div` and `laplacian` run over.
-        expand: Whether derivatives of composites are expanded by the rules of calculus; if not, d(k u_x, x) stays
-            what it is, for grids that difference fluxes (`grids.py`).
+        expand: Whether derivatives of composites are expanded; if not, d(k u_x, x) stays what it is (`grids.py`).
     """
 
     coordinates: tuple[str, ...]
@@ -220,8 +219,7 @@ class Apply(Quantity):
         total: Any = 0.0
         for i, argument in enumerate(self.args):
             inner = _slope(argument, coordinate)
-            if not is_number(inner, 0):
-                total = total + apply(self.function.slope(i), self.args) * inner
+            total = total if is_number(inner, 0) else total + apply(self.function.slope(i), self.args) * inner
         return total
 
     def _forward_mode(self, coordinate):
@@ -383,8 +381,8 @@ def substitute(quantity, values: Mapping[Any, object]):
             else:
                 args = tuple(visit(a) for a in q.args)
                 kwargs = {k: visit(a) for k, a in q.kwargs.items()}
-                done[id(q)] = Apply(q.frame, q.function, args, kwargs) if isinstance(q.function, Tabulated) \
-                    else apply(q.function, args, kwargs)
+                kept = isinstance(q.function, Tabulated)
+                done[id(q)] = Apply(q.frame, q.function, args, kwargs) if kept else apply(q.function, args, kwargs)
         return done[id(q)]
 
     return visit(quantity)

@@ -16,7 +16,6 @@ from rich.text import Text
 from ..errors import ProblemError
 from ..fields import parameter_count
 from ..learning import OperatorRecipe, OperatorSolution
-from ..learning.report import OperatorReport
 from ..objective import Recipe
 from ..problem import Problem
 from ..problem.hard import build
@@ -107,7 +106,7 @@ class Progress:
         self.live: Live | None = None
         self.printed: float | None = None
         self.shown = -1
-        self.last: Report | OperatorReport | None = None
+        self.last: Report | None = None
         self.starting, self.heard = "starting …", time.perf_counter()
 
     def __enter__(self) -> Progress:
@@ -150,7 +149,7 @@ class Progress:
         if self.last is not None and self.last.step != self.shown:
             say(self.line(self.last))
 
-    def __call__(self, report: Report | OperatorReport) -> None:
+    def __call__(self, report: Report) -> None:
         self.last = report
         if self.live is not None:
             return
@@ -164,7 +163,7 @@ class Progress:
         """Columns to fill."""
         return console().width if console().is_terminal else PLAIN_WIDTH
 
-    def left(self, report: Report | OperatorReport) -> str:
+    def left(self, report: Report) -> str:
         """Time left, where it can be told."""
         if self.stop():
             return "stopping after this step"
@@ -188,7 +187,7 @@ class Progress:
         limits = [sum(planned)] if len(planned) == len(stages) else []
         return limits + ([self.recipe.steps] if self.recipe.steps is not None else [])
 
-    def line(self, report: Report | OperatorReport) -> str:
+    def line(self, report: Report) -> str:
         """A report in as few lines as the width allows."""
         parts = [f"step {report.step}", duration(report.seconds), report.stage, f"loss {number(report.loss)}"]
         parts += [f"error {n} {number(v)}" for n, v in report.errors.items()]
@@ -203,7 +202,7 @@ class Progress:
         """What is live on the terminal."""
         return Group(Text(self.starting) if self.last is None else self.table(self.last))
 
-    def table(self, report: Report | OperatorReport) -> Table:
+    def table(self, report: Report) -> Table:
         """A report as a table for the terminal."""
         parts = [f"step {report.step}", duration(report.seconds), report.stage, f"loss {number(report.loss)}",
                  self.left(report)]
@@ -228,7 +227,7 @@ class Progress:
         return table
 
 
-def weight_of(report: Report | OperatorReport, condition: str) -> str:
+def weight_of(report: Report, condition: str) -> str:
     """Weight of a condition, and the range of those of its points; empty where neither was reported."""
     extras = report.extras
     own = extras.get(f"weight {condition}")

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from ..errors import TrainingError
 from ..optim import build_optimizer
+from ..solution.report import Report
 from .models import Operator
 from .parallel import agreed, own, processes, summed
 from .recipe import OperatorRecipe
-from .report import OperatorReport
 
 WARM = 0.2                # of the budget, in which the rate of "onecycle" rises
 
@@ -112,7 +112,7 @@ class Learner(ABC):
         loss.backward()
         return summed(self.operator.model.parameters(), len(part) / len(index), loss) if processes() > 1 else loss
 
-    def run(self, stop: Callable[[], str] | None = None) -> Iterator[OperatorReport]:
+    def run(self, stop: Callable[[], str] | None = None) -> Iterator[Report]:
         """Trains until the budget is used up; yields a report at the start, every `report` seconds and at the end.
 
         Test errors that take long are asked for less often, so that reports take a tenth of the time at most.
@@ -157,9 +157,9 @@ class Learner(ABC):
             raise TrainingError(f"the loss is not finite after step {self.step}; take a smaller learning rate "
                                 f"({self.recipe.optimizer}.lr) or clip=1")
 
-    def report(self) -> OperatorReport:
+    def report(self) -> Report:
         """Where the run stands now."""
-        return OperatorReport(self.step, round(self.seconds, 4), self.recipe.optimizer, self.loss,
+        return Report(self.step, round(self.seconds, 4), self.recipe.optimizer, self.loss,
                               {self.recipe.loss: self.loss}, self.errors(), {}, {"epoch": float(self.epoch)})
 
     def drawn_points(self) -> dict:

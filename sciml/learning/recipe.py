@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ..errors import ProblemError, check_types, look_up, unknown_name
-from ..objective.recipe import check_device
+from ..objective.recipe import check_device, put_option
 from ..optim import build_optimizer, is_optimizer, needs, optimizer_class, optimizer_name
 from .data import DataOptions
 from .models import OPERATORS, POINTS
@@ -151,20 +151,7 @@ def make_operator_recipe(defaults: Mapping[str, object], given: Mapping[str, obj
         if source is given and asked is not None and asked != plain.get("model"):
             options.pop("model", None)                         # a problem's own are for its model
         for key, value in source.items():
-            if key in ("model", "data", "optimizer") and isinstance(value, Mapping):
-                own = dict(value)
-                name = own.pop("name", None)
-                if name is not None:
-                    plain[key] = name
-                options.setdefault(key if key != "optimizer" else str(plain[key]), {}).update(own)
-            elif key == "options" and isinstance(value, Mapping):
-                for part, entries in value.items():
-                    options.setdefault(part, {}).update(entries)
-            elif "." in key:
-                part, option = key.split(".", 1)
-                options.setdefault(part, {})[option] = value
-            else:
-                plain[key] = value
+            put_option(key, value, plain, options, ("model", "data"), ("optimizer",))
     for key in plain:
         if key not in names:
             raise ProblemError(unknown_name("option of operator learning", key, names))

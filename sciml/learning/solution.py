@@ -17,6 +17,7 @@ from ..metrics import overall
 from ..problem import Problem, load_problem
 from ..samples.make import describe
 from ..solution import RunFolder
+from ..solution.picture import picture
 from ..solution.solution import versions
 from .layout import Layout
 from .models import relative_errors
@@ -311,18 +312,7 @@ class OperatorSolution:
 
     def plot(self, path) -> Path:
         """The main figure (input, prediction, reference, error of the median and the worst sample) at `path`."""
-        import shutil
-        import tempfile
-
-        from ..plot import plot_run
-
-        with tempfile.TemporaryDirectory() as folder:
-            self.save(folder)
-            figures = plot_run(Path(folder))
-            first = next((f for f in figures if f.name == "operator.png"), figures[0])
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(first, path)
-        return Path(path)
+        return picture(self.save, "operator.png", path)
 
     @classmethod
     def load(cls, path, device: str | None = None, problem: Problem | None = None) -> OperatorSolution:

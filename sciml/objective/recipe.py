@@ -7,7 +7,7 @@ part are written `model.width=64`, `rad.every=10`, `gauss-newton.damping=1e-3`, 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -224,11 +224,11 @@ def make_recipe(defaults: Mapping[str, object], given: Mapping[str, object]) -> 
     options: dict[str, dict[str, object]] = {}
     given = {k: v for k, v in given.items() if v is not None}
     for key, value in family_defaults(defaults, given).items():
-        _put(key, value, plain, options)
+        put_option(key, value, plain, options)
     if ("steps" in given) != ("time" in given):            # a budget of one kind replaces a default of the other
         plain.pop("time" if "steps" in given else "steps", None)
     for key, value in given.items():
-        _put(key, value, plain, options)
+        put_option(key, value, plain, options)
     valid = {f.name for f in fields(Recipe)}
     names = valid - {"options"}
     for key in plain:
@@ -237,13 +237,23 @@ def make_recipe(defaults: Mapping[str, object], given: Mapping[str, object]) -> 
     return Recipe(**plain, options=options)
 
 
-def _put(key: str, value, plain: dict, options: dict) -> None:
-    if key in ("model", "sampler", "optimizer", "refine") and isinstance(value, Mapping):
+def put_option(key: str, value, plain: dict, options: dict, parts: Sequence[str] = ("model", "refine"),
+               named: Sequence[str] = ("sampler", "optimizer")) -> None:
+    """Puts an option in its place.
+
+    Args:
+        key: Its name, which may be dotted.
+        value: Its value, or a mapping of a part's options with the part's `name`.
+        plain, options: What is filled: options by name, and those of parts.
+        parts: Parts whose options go by the part.
+        named: Parts whose options go by the name of what was chosen for them.
+    """
+    if key in (*parts, *named) and isinstance(value, Mapping):
         own = dict(value)
         name = own.pop("name", None)
         if name is not None:
             plain[key] = name
-        target = key if key in ("model", "refine") else str(plain.get(key, name))
+        target = key if key in parts else str(plain.get(key, name))
         options.setdefault(target, {}).update(own)
     elif key == "optimizer" and isinstance(value, (list, tuple)):
         plain[key] = ",".join(value)

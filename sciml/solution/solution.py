@@ -23,6 +23,7 @@ from ..points import Points
 from ..problem import Problem
 from .expression import Expression, points_of
 from .load import load_run
+from .picture import picture
 from .run import RunFolder
 from .truth import Truth, describe, resolve
 
@@ -301,18 +302,7 @@ class Solution:
 
     def plot(self, path) -> Path:
         """The main figure (prediction, reference, error) as a picture at `path`."""
-        import shutil
-        import tempfile
-
-        from ..plot import plot_run
-
-        with tempfile.TemporaryDirectory() as folder:
-            self.save(folder)
-            figures = plot_run(Path(folder))
-            first = next((f for f in figures if f.name == "solution.png"), figures[0])
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(first, path)
-        return Path(path)
+        return picture(self.save, "solution.png", path)
 
 
 def versions() -> dict[str, str]:

@@ -61,7 +61,7 @@ def solve(problem: Problem | str | os.PathLike, *, out: str | os.PathLike | None
         out: Run folder to keep; None: nothing is written.
         resume: Continue the run in `out` from its checkpoint.
         network: Your own module (N, D) → (N, C) instead of `model`; conditions then stay in the loss.
-        on_report: Called with every `Report` (`OperatorReport`).
+        on_report: Called with every `Report` (`Report`).
         set: Constants of the problem file to replace, and dotted options.
         stop: Asked after each step; a text that is not empty ends the run, and is its reason.
         on_data: Told (done, total) while the samples of an operator are made.

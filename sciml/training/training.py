@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -33,42 +33,13 @@ from ..precondition import build_preconditioner
 from ..problem import Problem
 from ..refine import build_refiner
 from ..sampling import SAMPLERS, Sampler, Scene
+from ..solution.report import Report
 from ..solution.truth import Truth, resolve
 from .build import build_driver
 from .doubts import SOLVED, few_rows
 from .drivers import Driver
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Report:
-    """Where a run stands.
-
-    Args:
-        step: Steps done.
-        seconds: Seconds of training.
-        stage: Name of the optimizer.
-        loss: L.
-        losses: Unweighted mean square by condition.
-        errors: Relative L2 by unknown, where there is a reference.
-        parameters: Unknown parameters.
-        extras: Damping, learning rate, weights.
-    """
-
-    step: int
-    seconds: float
-    stage: str
-    loss: float
-    losses: dict[str, float]
-    errors: dict[str, float] = field(default_factory=dict)
-    parameters: dict[str, float] = field(default_factory=dict)
-    extras: dict[str, float] = field(default_factory=dict)
-
-    def as_dict(self) -> dict:
-        """A line of metrics.jsonl."""
-        plain = asdict(self)
-        return {**{k: v for k, v in plain.items() if k != "extras"}, **self.extras}
 
 
 class Training:

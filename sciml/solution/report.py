@@ -1,4 +1,4 @@
-"""What a run of operator learning says of itself."""
+"""Reports: what a run says of itself now and then."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from dataclasses import asdict, dataclass, field
 
 
 @dataclass(frozen=True)
-class OperatorReport:
+class Report:
     """Where a run stands.
 
     Args:
         step: Steps done.
         seconds: Seconds of training.
         stage: Name of the optimizer.
-        loss: Mean over the last epoch.
-        losses: By kind.
-        errors: Mean relative L2 error of test samples, by unknown.
-        parameters: None are found; empty.
-        extras: The epoch.
+        loss: L; of an operator its mean over the last epoch.
+        losses: Unweighted mean square by condition; of an operator the loss by kind.
+        errors: Relative L2 by unknown, where there is a reference; of an operator the mean over test functions.
+        parameters: Unknown parameters.
+        extras: Damping, learning rate, weights, epoch.
     """
 
     step: int
