@@ -67,10 +67,10 @@ def test_a_suite_is_run_row_by_row_shortened_continued_and_written(tmp_path):
         list(run_suite("sampling", only=["first-fixd"], out=tmp_path))
 
 
-def test_the_cost_of_a_sampler_is_a_ratio_to_fixed_points():
-    found = sampling.cost(steps=3, rounds=2, samplers={"fixed": {}, "uniform": {"uniform.every": 1}, "not-yet": {}})
-    assert [r["sampler"] for r in found] == ["fixed", "uniform"]
-    assert found[0]["ratio"] == 1.0 and found[1]["milliseconds"] > 0
+def test_the_cost_of_a_sampler_is_the_share_of_its_own_steps():
+    found = sampling.cost(steps=20, samplers={"fixed": {}, "rad": {"rad.every": 1, "rad.pool": 100}, "not-yet": {}})
+    assert [r["sampler"] for r in found] == ["fixed", "rad"]
+    assert 0 <= found[0]["share"] < found[1]["share"] < 1            # a pool of 100 N at each step is dear
     assert sampling.cost_markdown(found).splitlines()[2].startswith("| fixed | ")
 
 

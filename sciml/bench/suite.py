@@ -240,7 +240,7 @@ def _sampler_cost(device: str, out: Path) -> Iterator[str]:
     if not path.exists():
         found = sampling.cost(device=device)
         _keep(path, {"rows": found, "machine": machine()})
-        yield "cost: " + ", ".join(f"{r['sampler']} {r['ratio']:.2f}" for r in found)
+        yield "cost: " + ", ".join(f"{r['sampler']} {100 * r['share']:.1f} %" for r in found)
 
 
 def _cost_table(device: str, out: Path) -> str:

@@ -34,8 +34,8 @@ class R3(RegionSampler):
 
     Args:
         every: Steps between redraws, 1 in the paper.
-        conditions: "equations" as in the paper: other conditions draw all their points anew; or "all". Where initial values
-            chase their own residual too, convection (β = 30, soft conditions) is learnt several times slower.
+        conditions: "equations" as in the paper: other conditions draw all their points anew; or "all". Where initial
+            values chase their own residual too, convection (β = 30, soft conditions) is learnt several times slower.
 
     Source: Daw, Bu, Wang, Perdikaris, Karpatne (ICML 2023), algorithm 1, arXiv:2207.02338.
     """
