@@ -8,23 +8,19 @@ nothing that stops `torch.compile`, `vmap` or automatic differentiation.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .collapse import Slot as _Slot
+from .collapse import collapse
 from .elementwise import evaluate
 from .quantity import Apply, Leaf, Quantity
 
 LeafKey = tuple[str, str, tuple[int, ...]]
-
-
-@dataclass(frozen=True)
-class _Slot:
-    """Reference to an earlier value of the program."""
-
-    index: int
 
 
 @dataclass(frozen=True)
@@ -57,10 +53,23 @@ class Program:
         self._alive: list = []
         self._tensors: list[Tensor] = []
         self._copies: dict[tuple[torch.device, torch.dtype], tuple[Tensor, ...]] = {}
+        self._thin: Program | None = None
         references = [self._place(value) for value in outputs.values()]
         self._results = tuple(references)
         self.leaves = tuple(self._inputs)
         del self._slots, self._known, self._alive
+
+    def collapsed(self) -> Program:
+        """The same program with operators in place of derivatives that only they need; itself if nothing is gained."""
+        if self._thin is None:
+            found = collapse(self._steps, self._results)
+            self._thin = self
+            if found is not None:
+                self._thin = other = copy(self)
+                other._steps, other._results = found
+                other.leaves = tuple(step[1] for step in other._steps if step[0] == "leaf")
+                other._thin = other
+        return self._thin
 
     @property
     def requests(self) -> dict[str, set[tuple[int, ...]]]:
