@@ -5,7 +5,7 @@ import json
 import pytest
 from small import SMALL, command
 
-from sciml.bench import SUITES, gaussians, methods, run_suite, sampling
+from sciml.bench import SUITES, gaussians, methods, purchases, run_suite, sampling
 from sciml.bench.row import Row
 from sciml.errors import ProblemError
 from sciml.objective import make_recipe
@@ -65,6 +65,21 @@ def test_a_suite_is_run_row_by_row_shortened_continued_and_written(tmp_path):
     assert not any("seed" in line for line in list(run_suite("sampling", **arguments))[:1])
     with pytest.raises(ProblemError, match="unknown row 'first-fixd'"):
         list(run_suite("sampling", only=["first-fixd"], out=tmp_path))
+
+
+def test_purchases_are_valid_recipes_and_their_table_states_how_many_were_chosen_by_what(tmp_path):
+    assert len({row.key for row in purchases.ROWS}) == len(purchases.ROWS)
+    for row in purchases.ROWS:
+        recipe = make_recipe(load_problem(row.problem).defaults, {**row.budget, **row.options})
+        options = recipe.options[recipe.sampler]
+        assert options["budget"] == 5 * options["measurements"] == int(row.method.rsplit("-", 1)[1])
+        assert 4 * options["every"] < row.steps / 2          # most of the training sees all that is bought
+    assert purchases.table("cpu", tmp_path) == ""
+    row = next(r for r in purchases.ROWS if r.label == "information")
+    for seed, error in enumerate((0.02, 0.1, 0.04)):
+        (tmp_path / f"{row.key}-cpu-seed{seed}.json").write_text(json.dumps({"error": error, "cpu": 8.4}))
+    assert purchases.table("cpu", tmp_path).splitlines()[2] == \
+        "| vortex inverse | information | 10 | **4.0%** | 2.0% – 10.0% | 8 | 3 |"
 
 
 def test_the_cost_of_a_sampler_is_the_share_of_its_own_steps():
