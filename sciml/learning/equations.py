@@ -16,6 +16,7 @@ from torch import Tensor
 from ..calculus import Frame, GridFunctions, Program, on_grid
 from ..errors import ProblemError
 from ..problem import Block, Problem
+from ..problem.chart import add_chart
 from ..problem.hard import Ansatz, build
 from .layout import Layout
 
@@ -50,6 +51,7 @@ class Equations:
         self.coordinates = setting.frame.coordinates
         frame = Frame(setting.frame.coordinates, setting.frame.space, expand=False)
         family = replace(setting, frame=frame)
+        add_chart(family, problem.chart)
         self.blocks: list[Block] = []
         self.held: list[Block] = []
         for name, condition in problem.named_conditions():

@@ -6,21 +6,32 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..calculus.grids import MATCHED
 from ..errors import ProblemError
 from ..generators import BatchSolver
-from ..operators import DeepONet
+from ..operators import NUNO, DeepONet
 from ..problem import Problem
 from .augment import find_covariance
 from .equations import Equations
 from .layout import Layout, make_layout
 from .learner import Learner
 from .march import rollout, stretch
-from .models import OPERATORS, Normaliser, Operator, build_model, first_differences, relative_errors, resampled
+from .models import (
+    MODELS,
+    POINTS,
+    Normaliser,
+    Operator,
+    build_model,
+    build_point_model,
+    first_differences,
+    relative_errors,
+    resampled,
+)
 from .norms import Norm, Plain, build_norms
 from .parallel import join
+from .places import Places
 from .recipe import DTYPES, OperatorRecipe
 from .samples import Samples, check_files, coefficients, draw, solve_samples, stored_samples
 from .symmetry import Symmetries, find_symmetries
@@ -46,6 +57,9 @@ class OperatorTraining(Learner):
             raise ProblemError(f"model={recipe.model} learns a map from functions to functions, and the problem has no "
                                "random inputs; give it inputs=dict(a=GaussianRandomField(…)), or take model=mlp")
         self.problem, self.data = problem, recipe.data_options()
+        if problem.chart and self.data.history:
+            raise ProblemError("data.history: snapshots do not say which body they are of; leave it out where the "
+                               "problem has a chart")
         solvable = isinstance(problem.reference, BatchSolver)
         loss = recipe.loss if recipe.loss != "auto" else "data" if solvable else "residual"
         if loss != "residual" and not solvable:
@@ -57,6 +71,7 @@ class OperatorTraining(Learner):
                                    f"{', '.join(absent)} to test on; train with loss=data, or leave reference= out")
         self.recipe = recipe = replace(recipe, loss=loss)
         self.layout = make_layout(problem, self.data, loss != "data")
+        self.places = Places(problem)
         self.dtype, self.device = DTYPES[recipe.dtype], join(recipe.device)
         self._make_samples(solvable, heard)
         self.equations = Equations(problem) if loss != "data" or recipe.augment != "none" else None
@@ -131,10 +146,13 @@ class OperatorTraining(Learner):
     def _build(self) -> Operator:
         recipe, layout = self.recipe, self.layout
         one = layout if not self.data.unroll else layout.first(layout.history + 1)
-        model = build_model(recipe.model, one, recipe.options.get("model", {}), recipe.seed, self.dtype)
         periodic = tuple(a.periodic for a in layout.axes)
         channels = self.channels(self.train)
-        parts = layout.sensor_counts if OPERATORS[recipe.model].sensors else ()
+        model = self._point_model(one, channels) if recipe.model in POINTS else \
+            build_model(recipe.model, one, recipe.options.get("model", {}), recipe.seed, self.dtype)
+        parts = layout.sensor_counts if MODELS[recipe.model].sensors else ()
+        if recipe.model in POINTS:
+            channels = channels.flatten(1, -2)
         encoder = Normaliser(channels, False, (False,) * (channels.ndim - 2), parts)
         decoder = None
         if recipe.loss == "data":
@@ -147,7 +165,19 @@ class OperatorTraining(Learner):
                 targets = torch.cat([targets, *(self.symmetries.random(torch.Generator().manual_seed(k))(
                     targets, layout.names) for k in range(16))])
             decoder = Normaliser(targets, not all(periodic), periodic)
-        return Operator(model, OPERATORS[recipe.model].grid, encoder, decoder)
+        return Operator(model, MODELS[recipe.model].grid, encoder, decoder)
+
+    def _point_model(self, layout: Layout, channels: Tensor) -> nn.Module:
+        """A model that takes the nodes as points of the bodies."""
+        recipe = self.recipe
+        X, _ = self.places.weighted(layout, self.train.inputs, channels)
+        flat = X.reshape(-1, X.shape[-1])
+        bounds = [(float(a), float(b)) for a, b in zip(flat.amin(0), flat.amax(0), strict=True)]
+        model = build_point_model(recipe.model, channels.shape[-1], layout.outputs, bounds,
+                                  recipe.options.get("model", {}), recipe.seed, self.dtype)
+        if isinstance(model, NUNO):
+            model.fit(X.double().expand(len(channels), *X.shape[-2:]))
+        return model
 
     def _find_symmetries(self) -> Symmetries:
         """Those of the equations, on a grid of all coordinates, also where the operator's own has no time."""
@@ -163,7 +193,7 @@ class OperatorTraining(Learner):
     def channels(self, samples: Samples) -> Tensor:
         """What goes in, (B, n_1, …, n_d, F)."""
         H, C = self.layout.history, len(self.layout.unknowns)
-        if OPERATORS[self.recipe.model].sensors:
+        if MODELS[self.recipe.model].sensors:
             return self.layout.sensed(samples.inputs)
         if H:
             assert samples.outputs is not None
@@ -200,16 +230,24 @@ class OperatorTraining(Learner):
 
     # the loss --------------------------------------------------------------------------------------------------------
 
+    def _on(self, layout: Layout, inputs: Mapping[str, Tensor]) -> Callable[[Tensor], Tensor]:
+        """The operator on a grid, from channels (B, n_1, …, n_d, F) to outputs."""
+        if MODELS[self.recipe.model].sensors:
+            return lambda v: self.operator(v, layout.points().to(v), shape=layout.shape)
+        if self.recipe.model not in POINTS:
+            return lambda v: self.operator(v, layout.coordinates(v))
+
+        def at_points(v: Tensor) -> Tensor:
+            X, weights = self.places.weighted(layout, inputs, v)
+            return self.operator(v.flatten(1, -2), X, weights, layout.shape)
+
+        return at_points
+
     def predict(self, channels: Tensor, inputs: Mapping[str, Tensor], layout: Layout | None = None) -> Tensor:
         """û on a grid, (B, n_1, …, n_d, C K)."""
         layout = layout or self.layout
-        if OPERATORS[self.recipe.model].sensors:
-            out = self.operator(channels, layout.points().to(channels), shape=layout.shape)
-        elif self.data.unroll:
-            at = layout.coordinates(channels)
-            return rollout(lambda window: self.operator(window, at), channels, layout.steps)
-        else:
-            out = self.operator(channels, layout.coordinates(channels))
+        apply = self._on(layout, inputs)
+        out = rollout(apply, channels, layout.steps) if self.data.unroll else apply(channels)
         if self.operator.decoder is not None:
             return out
         equations = self._equations()
@@ -297,8 +335,7 @@ class OperatorTraining(Learner):
         data, C = self.data, len(self.layout.unknowns)
         assert batch.outputs is not None
         window, later = stretch(batch.outputs, data.history, data.unroll, C, self.generator)
-        at = self.layout.coordinates(window)
-        found = rollout(lambda w: self.operator(w, at), window, data.unroll, data.pushforward)
+        found = rollout(self._on(self.layout, batch.inputs), window, data.unroll, data.pushforward)
         if data.pushforward:
             found, later = found[..., -C:], later[..., -C:]
         return self._data_loss(found, later)
@@ -325,7 +362,7 @@ class OperatorTraining(Learner):
 
     def _channels_on(self, layout: Layout, samples: Samples) -> Tensor:
         """What goes in on another grid; a DeepONet's sensors stay where they were."""
-        if not OPERATORS[self.recipe.model].sensors:
+        if not MODELS[self.recipe.model].sensors:
             return layout.channels(samples.inputs)
         return self.layout.sensed({n: resampled(v, layout.over[n], layout, self.layout)
                                    for n, v in samples.inputs.items()})
