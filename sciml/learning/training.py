@@ -29,7 +29,7 @@ from .models import (
     relative_errors,
     resampled,
 )
-from .norms import Norm, Plain, build_norms
+from .norms import Norm, Plain, build_norms, sizes
 from .parallel import join
 from .places import Places
 from .recipe import DTYPES, OperatorRecipe
@@ -82,8 +82,12 @@ class OperatorTraining(Learner):
         changes = recipe.augment == "covariance"
         self.covariance = find_covariance(self._equations(), self.layout, few) if changes else None
         self.operator = self._build().to(self.device)
+        on_faces = self.equations is not None and bool(self.equations.faces)
+        if on_faces and recipe.residual == "trunk":
+            raise ProblemError("residual=trunk takes points inside, and a condition has derivatives on a face; take "
+                               "residual=grid")
         by_trunk = recipe.residual == "trunk" or (recipe.residual == "auto" and recipe.model == "deeponet"
-                                                  and not problem.rough)
+                                                  and not problem.rough and not on_faces)
         self.norms = build_norms(self._equations(), self.layout, self._cast(few), recipe.precondition) \
             if loss != "data" else {}
         self.reach: dict[str, Tensor] = {}             # |R[G + s B]|² by equation
@@ -262,7 +266,7 @@ class OperatorTraining(Learner):
         total = u.new_zeros(())
         for r, r0 in zip(found, start, strict=True):
             norm = self.norms[r.name]
-            size = _sizes(norm(r0.values), self.reach[r.name])
+            size = sizes(norm(r0.values), self.reach[r.name])
             total = total + (norm(r.values) / size).sqrt().mean()
         return total
 
@@ -317,7 +321,7 @@ class OperatorTraining(Learner):
         total = X.new_zeros(())
         norm = Plain()
         for name, r in found.items():
-            total = total + (norm(r) / _sizes(norm(start[name]), self._trunk_reach[name])).sqrt().mean()
+            total = total + (norm(r) / sizes(norm(start[name]), self._trunk_reach[name])).sqrt().mean()
         return total
 
     def _batch(self, index: Tensor) -> Samples:
@@ -386,15 +390,3 @@ class OperatorTraining(Learner):
         super().load_state_dict(state)
         if self.data.fresh and self.recipe.loss == "residual" and self.epoch > 1:
             self._draw((self.epoch - 1) * self.data.train)
-
-
-def _sizes(start: Tensor, reach: Tensor) -> Tensor:
-    """What squared residuals are measured by, (B,): those of G; of G + s B for an equation that G itself solves.
-
-    Args:
-        start: |R[G]|², (B,).
-        reach: Mean |R[G + s B]|².
-    """
-    own = start.max()
-    size = torch.where(own > 1e-12 * reach, start.maximum(1e-12 * own), reach.to(start))
-    return size.clamp(min=torch.finfo(size.dtype).tiny)
