@@ -166,7 +166,8 @@ class Equations:
             i = layout.names.index(face[:-1])
             index = [slice(None) if a.periodic else slice(None if f"{a.name}-" in open_ else 1, None if a.name == "t" or
                                                           f"{a.name}+" in open_ else -1) for a in layout.axes]
-            mask[(*index[:i], 0 if face.endswith("-") else -1, *index[i + 1:])] = 1
+            place: list = [*index[:i], 0 if face.endswith("-") else -1, *index[i + 1:]]
+            mask[tuple(place)] = 1
             self._masks[layout.shape, face] = mask
         return self._masks[layout.shape, face]
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from ..calculus.grids import MATCHED
 from ..errors import ProblemError
 from ..generators import BatchSolver
 from ..operators import NUNO, DeepONet
@@ -34,7 +33,7 @@ from .parallel import join
 from .places import Places
 from .recipe import DTYPES, OperatorRecipe
 from .samples import Samples, check_files, coefficients, draw, solve_samples, stored_samples
-from .symmetry import Symmetries, find_symmetries
+from .symmetry import family_symmetries
 from .trunk import TrunkResidual
 
 EVALUATED = 50            # functions per pass without gradients
@@ -78,7 +77,8 @@ class OperatorTraining(Learner):
         few = {n: v[:8] for n, v in self.exact_inputs.items()}
         if self.equations is not None and loss != "data":
             self.equations.check(self.layout, few)
-        self.symmetries = self._find_symmetries() if recipe.augment == "symmetry" else None
+        self.symmetries = family_symmetries(problem, self._equations(), self.layout, self.data) \
+            if recipe.augment == "symmetry" else None
         changes = recipe.augment == "covariance"
         self.covariance = find_covariance(self._equations(), self.layout, few) if changes else None
         self.operator = self._build().to(self.device)
@@ -90,6 +90,7 @@ class OperatorTraining(Learner):
                                                   and not problem.rough and not on_faces)
         self.norms = build_norms(self._equations(), self.layout, self._cast(few), recipe.precondition) \
             if loss != "data" else {}
+        self._kept_starts: list[Tensor] = []
         self.reach: dict[str, Tensor] = {}             # |R[G + s B]|² by equation
         if loss != "data":
             self.operator.scale.fill_(self._find_scale())
@@ -183,17 +184,6 @@ class OperatorTraining(Learner):
             model.fit(X.double().expand(len(channels), *X.shape[-2:]))
         return model
 
-    def _find_symmetries(self) -> Symmetries:
-        """Those of the equations, on a grid of all coordinates, also where the operator's own has no time."""
-        layout, sizes = self.layout, dict(zip(self.layout.names, self.layout.shape, strict=True))
-        if "t" in self.problem.domain.names:
-            sizes.setdefault("t", max(2 * MATCHED, self.data.order + 3))
-        whole = replace(self.data, times="auto", history=0, unroll=0, grid=tuple(sizes.values()))
-        tested = make_layout(self.problem, whole, True)
-        found = find_symmetries(self._equations(), tested, draw(self.problem, tested, min(8, self.data.train),
-                                                                self.data.seed))
-        return replace(found, layout=layout)
-
     def channels(self, samples: Samples) -> Tensor:
         """What goes in, (B, n_1, …, n_d, F)."""
         H, C = self.layout.history, len(self.layout.unknowns)
@@ -257,18 +247,31 @@ class OperatorTraining(Learner):
         equations = self._equations()
         return equations.lift(layout, inputs) + equations.bubble(layout, inputs) * out
 
-    def _residual_loss(self, u: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Mean over the batch of |r|/|r₀|, summed over the equations."""
-        equations, layout = self._equations(), self.layout
-        found = equations.residuals(layout, u, inputs)
-        with torch.no_grad():
-            start = equations.residuals(layout, equations.lift(layout, inputs).expand_as(u), inputs)
+    def _residual_loss(self, u: Tensor, inputs: Mapping[str, Tensor], start: Sequence[Tensor] | None = None) -> Tensor:
+        """Mean over the batch of |r|/|r₀|, summed over the equations; |r₀|² by equation where it is known."""
+        found = self._equations().residuals(self.layout, u, inputs)
         total = u.new_zeros(())
-        for r, r0 in zip(found, start, strict=True):
-            norm = self.norms[r.name]
-            size = sizes(norm(r0.values), self.reach[r.name])
-            total = total + (norm(r.values) / size).sqrt().mean()
+        for r, r0 in zip(found, self._start(inputs, len(u)) if start is None else start, strict=True):
+            total = total + (self.norms[r.name](r.values) / sizes(r0, self.reach[r.name])).sqrt().mean()
         return total
+
+    @torch.no_grad()
+    def _start(self, inputs: Mapping[str, Tensor], count: int) -> list[Tensor]:
+        """|r₀|² of u = G, (B,) by equation."""
+        equations, layout = self._equations(), self.layout
+        G = equations.lift(layout, inputs)
+        found = equations.residuals(layout, G.expand(count, *G.shape[1:]), inputs)
+        return [self.norms[r.name](r.values) for r in found]
+
+    def _starts(self, index: Tensor) -> list[Tensor] | None:
+        """The same of training functions, found once; None where augmentation changes them."""
+        if self.symmetries is not None or self.covariance is not None:
+            return None
+        if not self._kept_starts:
+            parts = [self._start(few.inputs, len(few)) for i in range(0, len(self.train), EVALUATED)
+                     if (few := self.train.part(slice(i, i + EVALUATED)))]
+            self._kept_starts = [torch.cat(each) for each in zip(*parts, strict=True)]
+        return [each[index.to(self.device)] for each in self._kept_starts]
 
     def _data_loss(self, u: Tensor, target: Tensor) -> Tensor:
         C = len(self.layout.unknowns)
@@ -288,6 +291,7 @@ class OperatorTraining(Learner):
     def _draw(self, first: int) -> None:
         data = self.data
         self.train = Samples(self._cast(draw(self.problem, self.layout, data.train, data.seed, first)))
+        self._kept_starts = []
         if self.trunk is not None:
             self._coefficients = coefficients(self.problem, data.train, data.seed, first)
 
@@ -297,7 +301,7 @@ class OperatorTraining(Learner):
         if self.data.unroll:
             return self._march_loss(batch)
         if self.trunk is None:
-            return self._loss(batch)
+            return self._loss(batch, index)
         loss = self._trunk_loss(self.trunk, batch, index)
         if self.recipe.loss == "both":
             loss = loss + self._data_loss(self.predict(self.channels(batch), batch.inputs), self.targets(batch))
@@ -344,13 +348,13 @@ class OperatorTraining(Learner):
             found, later = found[..., -C:], later[..., -C:]
         return self._data_loss(found, later)
 
-    def _loss(self, batch: Samples) -> Tensor:
+    def _loss(self, batch: Samples, index: Tensor | None = None) -> Tensor:
         u = self.predict(self.channels(batch), batch.inputs)
         loss = u.new_zeros(())
         if self.recipe.loss != "residual":
             loss = loss + self._data_loss(u, self.targets(batch))
         if self.recipe.loss != "data":
-            loss = loss + self._residual_loss(u, batch.inputs)
+            loss = loss + self._residual_loss(u, batch.inputs, None if index is None else self._starts(index))
         return loss
 
     @torch.no_grad()
