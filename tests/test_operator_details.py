@@ -1,4 +1,4 @@
-"""Operator runs: places on circles, files beside problems, folders that cannot be written, |r₀| found once."""
+"""Operator runs: files beside problems, folders that cannot be written, |r₀| found once."""
 
 import math
 import shutil
@@ -9,25 +9,12 @@ import torch
 
 import sciml
 from sciml import ProblemError
-from sciml.calculus import GridAxis
 from sciml.learning import OperatorTraining, make_operator_recipe
-from sciml.learning.layout import Layout
 from sciml.solution import RunFolder
 
 SMALL = {"model": "fno", "model.width": 4, "model.modes": 3, "data.grid": 16, "data.train": 4, "data.test": 2,
          "batch": 2, "steps": 2}
 PROBLEMS = Path(__file__).resolve().parent.parent / "problems"
-
-
-def test_places_on_a_circle_go_around_without_a_jump():
-    layout = Layout((GridAxis("x", 1.0, 3.0, 8, True), GridAxis("y", 0.0, 2.0, 9)), ("u",), {})
-    at = layout.coordinates(torch.zeros(1, dtype=torch.float64))
-    assert at.shape == (1, 8, 9, 3) and layout.places == 3
-    angle = math.pi / 4 * torch.arange(8, dtype=torch.float64)[:, None].expand(8, 9)
-    exact = torch.stack([angle.cos(), angle.sin(), torch.linspace(0, 1, 9, dtype=torch.float64).expand(8, 9)], -1)
-    assert torch.allclose(at[0], exact, atol=1e-15)
-    steps = (at[0, :, 0, :2] - at[0, :, 0, :2].roll(1, 0)).norm(dim=1)
-    assert torch.allclose(steps, steps[:1].expand(8))                       # also from the last node to the first
 
 
 def test_samples_are_looked_for_beside_the_problem_file_too(tmp_path, monkeypatch):

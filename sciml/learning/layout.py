@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import pi, prod
+from math import prod
 
 import torch
 from torch import Tensor
@@ -103,17 +103,9 @@ class Layout:
         return replace(self, axes=tuple(replace(a, count=n) for a, n in zip(self.axes, sizes, strict=True)))
 
     def coordinates(self, like: Tensor) -> Tensor:
-        """Coordinates as channels (1, n_1, …, n_d, `places`): scaled to [0, 1]; cos and sin where an axis repeats."""
-        scaled = [(a.nodes() - a.low) / (a.high - a.low) for a in self.axes]
-        parts = []
-        for axis, x in zip(self.axes, torch.meshgrid(*scaled, indexing="ij"), strict=True):
-            parts += [torch.cos(2 * pi * x), torch.sin(2 * pi * x)] if axis.periodic else [x]
-        return torch.stack(parts, -1)[None].to(like)
-
-    @property
-    def places(self) -> int:
-        """Number of channels of `coordinates`."""
-        return sum(1 + a.periodic for a in self.axes)
+        """Coordinates scaled to [0, 1] (periodic axes: [0, 1)), as channels (1, n_1, …, n_d, d)."""
+        parts = [(a.nodes() - a.low) / (a.high - a.low) for a in self.axes]
+        return torch.stack(torch.meshgrid(*parts, indexing="ij"), -1)[None].to(like)
 
     def channels(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Input functions as channels (B, n_1, …, n_d, F), repeated along coordinates they do not depend on.

@@ -98,7 +98,7 @@ def build_model(name: str, layout: Layout, options: Mapping[str, object], seed: 
     if "periodic" in parameters:
         given["periodic"] = tuple(a.periodic for a in layout.axes)
     generator = torch.Generator().manual_seed(seed)
-    return _made(name, model, {**given, "inputs": layout.sources + layout.places, "outputs": layout.outputs,
+    return _made(name, model, {**given, "inputs": layout.sources + d, "outputs": layout.outputs,
                                "generator": generator, "dtype": dtype})
 
 
