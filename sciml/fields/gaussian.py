@@ -118,7 +118,8 @@ class GaussianField(Field):
                 if rotations is None else rotations
         for name, value in given.items():
             old = getattr(self, name)
-            setattr(self, name, nn.Parameter(value.detach().to(old).clone(), requires_grad=old.requires_grad))
+            setattr(self, name, nn.Parameter(value.detach().to(old).clone(memory_format=torch.contiguous_format),
+                                             requires_grad=old.requires_grad))
         self.low.copy_(torch.minimum(self.low, self.log_scales.min() - MARGIN))
         self.high.copy_(torch.maximum(self.high, self.log_scales.max() + MARGIN))
 
