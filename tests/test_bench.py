@@ -59,8 +59,9 @@ def test_a_suite_is_run_row_by_row_shortened_continued_and_written(tmp_path):
     tables.write_text("\n".join(f"<!-- bench:{n} -->\n<!-- /bench:{n} -->" for n in names))
     arguments = dict(only=["first-fixed", "first-uniform"], seeds=1, out=tmp_path / "out", time=0.2)
     lines = list(run_suite("sampling", write=tables, **arguments))
-    assert [line.split(" seed")[0] for line in lines[:2]] == ["convection first-fixed", "convection first-uniform"]
-    assert (tmp_path / "out" / "convection-first-fixed-0.2s-cpu-seed0.json").is_file()
+    assert [line.split(" seed")[0] for line in lines[:2]] == [
+        "convection-weight100 first-fixed", "convection-weight100 first-uniform"]
+    assert (tmp_path / "out" / "convection-weight100-first-fixed-0.2s-cpu-seed0.json").is_file()
     assert "| fixed | **" in tables.read_text() and "convection, 0.2 s" in tables.read_text()
     assert not any("seed" in line for line in list(run_suite("sampling", **arguments))[:1])
     with pytest.raises(ProblemError, match="unknown row 'first-fixd'"):
@@ -92,7 +93,7 @@ def test_the_cost_of_a_sampler_is_the_share_of_its_own_steps():
 def test_the_command_takes_seconds_per_row(tmp_path, capsys):
     assert command("bench", "--suite", "sampling", "--only", "first-fixed", "--seeds", 1, "--time", 0.1,
                    "--out", tmp_path) == 0
-    assert "convection first-fixed seed 0" in capsys.readouterr().out
+    assert "convection-weight100 first-fixed seed 0" in capsys.readouterr().out
 
 
 def test_steps_at_equal_cost_follow_from_costs_measured_in_turns(monkeypatch):
