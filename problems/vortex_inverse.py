@@ -54,5 +54,5 @@ problem = Problem(
     ],
     reference=dict(u=lambda x, y, t: flow(x, y, t)[0], v=lambda x, y, t: flow(x, y, t)[1],
                    p=lambda x, y, t: flow(x, y, t)[2], l1=1.0, l2=viscosity),
-    defaults=dict(model=dict(width=14, depth=3), points=500, sampler="sobol", time=30),
+    defaults=dict(model=dict(width=14, depth=3), points=1500, sampler="sobol", time=60),
 )

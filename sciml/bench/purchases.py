@@ -21,7 +21,7 @@ EVERY = 5                          # steps of Gauss–Newton between purchases
 # Steps, what counts, the recipe beside the problem's, and the numbers of measurements of each choice.
 PROBLEMS: dict[str, tuple[int, str, tuple[str, ...], Mapping[str, Any], Mapping[str, tuple[int, ...]]]] = {
     "vortex_inverse": (80, "parameters", (), {},
-                       {"random": (10, 100), "PINNACLE-K": (10,), "PINNACLE-S": (10,), "information": (10, 20)}),
+                       {"random": (10, 30, 100), "PINNACLE-K": (10,), "PINNACLE-S": (10,), "information": (10,)}),
     "eikonal_inverse": (60, "field", ("v",), {"points": 200},
                         {"random": (10, 30, 100), "PINNACLE-K": (10,), "PINNACLE-S": (10,), "information": (10,)}),
     "navier_stokes_inverse": (80, "parameters", (), {"points": 500, "model": {"width": 14, "depth": 3}},
