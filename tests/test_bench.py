@@ -24,7 +24,7 @@ def test_every_row_is_a_valid_recipe_of_a_sampler_that_there_is_and_has_a_file_o
     assert len({row.key for row in rows}) == len(rows)
     for row in rows:
         recipe = make_recipe(load_problem(row.problem).defaults, {**row.budget, **row.options})
-        assert recipe.sampler == row.label
+        assert recipe.sampler == row.label.split(",")[0]
 
 
 def test_each_table_holds_the_baselines():
