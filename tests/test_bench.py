@@ -28,7 +28,7 @@ def test_every_row_is_a_valid_recipe_of_a_sampler_that_there_is_and_has_a_file_o
 
 
 def test_each_table_holds_the_baselines():
-    for table in (sampling.first_order(), sampling.second_order(), sampling.few_points()):
+    for table in (sampling.first_order(), sampling.second_order(), sampling.scarce(), sampling.few_points()):
         assert {"fixed", "uniform", "sobol" if table[0].method[:5] != "first" else "rad"} <= {r.label for r in table}
 
 
@@ -55,7 +55,8 @@ def test_a_table_without_results_is_empty(tmp_path):
 
 def test_a_suite_is_run_row_by_row_shortened_continued_and_written(tmp_path):
     tables = tmp_path / "tables.md"
-    names = ["sampling-first-order", "sampling-second-order", "sampling-few-points", "sampling-cost"]
+    names = ["sampling-first-order", "sampling-second-order", "sampling-scarce", "sampling-few-points",
+             "sampling-cost"]
     tables.write_text("\n".join(f"<!-- bench:{n} -->\n<!-- /bench:{n} -->" for n in names))
     arguments = dict(only=["first-fixed", "first-uniform"], seeds=1, out=tmp_path / "out", time=0.2)
     lines = list(run_suite("sampling", write=tables, **arguments))

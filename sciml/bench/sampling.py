@@ -1,7 +1,8 @@
-"""Samplers side by side at equal steps: three tables of errors, and what each adds to the time of a step.
+"""Samplers side by side at equal steps: tables of errors, and what each adds to the time of a step.
 
     first order     Adam on convection, 1,000 points, after Daw et al. (2023): where the published numbers come from
     second order    Gauss–Newton on convection, Allen–Cahn and Burgers by their own recipes
+    scarce          the same with 1,000 points, about as many as parameters
     few points      Gauss–Newton with 100 to 300 points of all conditions together, after Lau et al. (2024)
     cost            the share of a step that goes into choosing points
 
@@ -50,6 +51,9 @@ SECOND_RECIPES: dict[str, Options] = {
     "convection50": {"model": {**TANH, "width": 20, "depth": 3}, "constraints": "auto", "points": 2000},
     "allen_cahn": {}, "burgers": {}}
 
+SCARCE = {name: SECOND[name] for name in ("fixed", "uniform", "sobol", "rad", "rolling", "r3", "pinnacle-k")}
+SCARCE_RECIPES: dict[str, Options] = {"allen_cahn": {"points": 1000}, "burgers": {"points": 1000}}
+
 FEW: dict[str, Options] = {
     "fixed": {}, "uniform": {"uniform.every": 10}, "sobol": {"sobol.every": 10}, "rad": {"rad.every": 10},
     "pinnacle-s": {"pinnacle-s.every": 10}, "pinnacle-k": {"pinnacle-k.every": 10}}
@@ -86,6 +90,12 @@ def second_order(steps: int = 120) -> tuple[Row, ...]:
                  for r in rows("second", problem, SECOND, steps, recipe))
 
 
+def scarce(steps: int = 120) -> tuple[Row, ...]:
+    """Rows of the table with about as many points as parameters."""
+    return tuple(r for problem, recipe in SCARCE_RECIPES.items()
+                 for r in rows("scarce", problem, SCARCE, steps, recipe))
+
+
 def few_points(steps: int = 100) -> tuple[Row, ...]:
     """Rows of the third table."""
     return tuple(r for problem, (inside, on, model) in FEW_POINTS.items()
@@ -93,13 +103,14 @@ def few_points(steps: int = 100) -> tuple[Row, ...]:
                                                             "model": model}))
 
 
-ROWS = first_order() + second_order() + few_points()
+ROWS = first_order() + second_order() + scarce() + few_points()
 
 
 def tables(chosen: Sequence[Row], device: str, out: Path) -> dict[str, str]:
-    """The three tables of errors, as far as there are results; by the name of their markers."""
+    """The tables of errors, as far as there are results; by the name of their markers."""
     found = {"sampling-first-order": [r for r in chosen if r.method.startswith("first-")],
              "sampling-second-order": [r for r in chosen if r.method.startswith("second-")],
+             "sampling-scarce": [r for r in chosen if r.method.startswith("scarce-")],
              "sampling-few-points": [r for r in chosen if r.method.startswith("few-")]}
     made = {name: markdown(rows_, device, out) for name, rows_ in found.items()}
     made["sampling-first-order"] = with_published(made["sampling-first-order"])
