@@ -183,9 +183,9 @@ def cost(steps: int = 1001, samplers: Mapping[str, Options] | None = None, devic
         for name in (n for n in chosen if n in SAMPLERS):
             compiled = steps > 100 and not SAMPLERS[name].grows
             training = Training(problem, make_recipe(problem.defaults, {
-                **FIRST_RECIPE, "compile": compiled, "sampler": name, **chosen[name], "steps": steps + 1,
+                **FIRST_RECIPE, "compile": compiled, "sampler": name, **chosen[name], "steps": 2 * steps + 2,
                 "device": device}))
-            training.advance(1)                                  # compiles
+            training.advance(1 + min(training.sampler.every, steps))      # compiles, the first redraw too
             clock = _Clock(device)
             training.sampler.update = clock.timed(training.sampler.update)       # type: ignore[method-assign]
             start = clock.now()
