@@ -15,8 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .collapse import Slot as _Slot
-from .collapse import collapse
+from .collapse import Slot, collapse
 from .elementwise import evaluate
 from .quantity import Apply, Leaf, Quantity
 
@@ -49,7 +48,7 @@ class Program:
         self._slots: dict = {}
         self._steps: list[tuple] = []
         self._inputs: list[LeafKey] = []
-        self._known: dict[int, _Slot] = {}
+        self._known: dict[int, Slot] = {}
         self._alive: list = []
         self._tensors: list[Tensor] = []
         self._copies: dict[tuple[torch.device, torch.dtype], tuple[Tensor, ...]] = {}
@@ -111,11 +110,11 @@ class Program:
             self._alive.append(node)
         return self._known[id(value)]
 
-    def _leaf(self, node: Leaf) -> _Slot:
+    def _leaf(self, node: Leaf) -> Slot:
         if ("leaf", node.key) not in self._slots:
             self._inputs.append(node.key)
             self._steps.append(("leaf", node.key))
-            self._slots["leaf", node.key] = _Slot(len(self._steps) - 1)
+            self._slots["leaf", node.key] = Slot(len(self._steps) - 1)
         return self._slots["leaf", node.key]
 
     def _constant(self, value):
@@ -127,16 +126,16 @@ class Program:
             self._tensors.append(value)
         return _Constant(found[0] if found else len(self._tensors) - 1)
 
-    def _operation(self, node: Apply) -> _Slot:
+    def _operation(self, node: Apply) -> Slot:
         refer = lambda a: self._known[id(a)] if isinstance(a, Quantity) else self._constant(a)
         args = tuple(refer(a) for a in node.args)
         kwargs = {k: refer(a) for k, a in node.kwargs.items()}
-        identity = lambda a: a if isinstance(a, (_Slot, _Constant, int, float, bool, str, type(None))) else id(a)
+        identity = lambda a: a if isinstance(a, (Slot, _Constant, int, float, bool, str, type(None))) else id(a)
         key = (node.function, tuple((type(a), identity(a)) for a in args),
                tuple((k, type(a), identity(a)) for k, a in kwargs.items()))
         if key not in self._slots:
             self._steps.append(("call", node.function, args, kwargs))
-            self._slots[key] = _Slot(len(self._steps) - 1)
+            self._slots[key] = Slot(len(self._steps) - 1)
         return self._slots[key]
 
     def constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
@@ -166,7 +165,7 @@ class Program:
             if step[0] == "leaf":
                 fits = step[1] in leaves
             else:
-                fits = all(a.index in constant for a in (*step[2], *step[3].values()) if isinstance(a, _Slot))
+                fits = all(a.index in constant for a in (*step[2], *step[3].values()) if isinstance(a, Slot))
             if fits:
                 constant.add(i)
         values = self._replay(leaves, like, {i: None for i in range(len(self._steps)) if i not in constant})
@@ -192,7 +191,7 @@ class Program:
         constants = self.constants(like.device, like.dtype) if self._tensors else ()
         results = []
         for reference in self._results:
-            value = values[reference.index] if isinstance(reference, _Slot) else \
+            value = values[reference.index] if isinstance(reference, Slot) else \
                 constants[reference.index] if isinstance(reference, _Constant) else reference
             if not isinstance(value, Tensor):
                 value = torch.full_like(like, float(value))
@@ -207,7 +206,7 @@ class Program:
         constants = self.constants(like.device, like.dtype) if self._tensors else ()
 
         def resolve(a):
-            if isinstance(a, _Slot):
+            if isinstance(a, Slot):
                 return values[a.index]
             return constants[a.index] if isinstance(a, _Constant) else a
 

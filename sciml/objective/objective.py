@@ -14,8 +14,6 @@ Energies are no squares: λ_b E_b is added to L as it is, for methods that take 
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -29,6 +27,7 @@ from ..calculus.factored import FactoredJacobian
 from ..points import Points
 from ..precondition import Transform
 from ..problem import Block, Problem
+from .compiler import has_compiler
 from .linearize import Linearizer
 from .parameters import TrainableParameters
 
@@ -127,7 +126,7 @@ class Objective(nn.Module):
         Returns:
             Whether it was compiled; False, with a warning, on a machine without a C++ compiler.
         """
-        if self.device.type == "cpu" and backend == "inductor" and not _has_compiler():
+        if self.device.type == "cpu" and backend == "inductor" and not has_compiler():
             log.warning("no C++ compiler was found, so the pass runs eagerly; install g++ or clang++, or set CXX")
             return False
         X = torch.zeros(1, len(self.problem.coordinates), dtype=self.dtype, device=self.device)
@@ -399,8 +398,3 @@ class Objective(nn.Module):
             return torch.cat(parts)
 
         return evaluate
-
-
-def _has_compiler() -> bool:
-    """Whether torch's inductor finds a C++ compiler."""
-    return any(shutil.which(name) for name in (os.environ.get("CXX"), "g++", "clang++") if name)

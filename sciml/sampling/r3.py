@@ -76,12 +76,13 @@ class R3(RegionSampler):
 
     def _exchange(self, scene: Scene, block: Block, fitness: Tensor | None) -> None:
         old = scene.points(block)
+        fresh = scene.draw(block, len(old))
         if fitness is None:
-            keep = torch.zeros(len(old), dtype=torch.bool, device=old.X.device)
-        else:
-            keep = retained(fitness)
-            self.kept[block.name] = keep.double().mean()
-        scene.place(block, exchange(old, scene.draw(block, len(old)), keep))
+            scene.place(block, replace(fresh, weights=None))
+            return
+        keep = retained(fitness)
+        self.kept[block.name] = keep.double().mean()
+        scene.place(block, exchange(old, fresh, keep))
 
     def _fresh(self, points: Points, region, generator: Generator) -> Points:
         fresh = region.sample(len(points), generator=generator, dtype=points.X.dtype, device=generator.device)
