@@ -15,6 +15,7 @@ from ..points import Points
 from ..problem import Block
 from .sampler import RegionSampler
 from .scene import Scene
+from .stock import Stock
 
 CROWDED, OPEN = 0.9, 1.5
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class R3(RegionSampler):
         self.demand(conditions in ("all", "equations"), "conditions", conditions, "all or equations")
         self.conditions = conditions
         self.kept: dict[str, Tensor] = {}
+        self.stock = Stock(self.every)
         self._warned = False
 
     def redraw(self, points, region, generator, magnitude):
@@ -76,7 +78,7 @@ class R3(RegionSampler):
 
     def _exchange(self, scene: Scene, block: Block, fitness: Tensor | None) -> None:
         old = scene.points(block)
-        fresh = scene.draw(block, len(old))
+        fresh = self.stock.draw(scene, block, len(old))
         if fitness is None:
             scene.place(block, replace(fresh, weights=None))
             return
@@ -99,10 +101,11 @@ class R3(RegionSampler):
         return found
 
     def state_dict(self):
-        return {"kept": dict(self.kept)}
+        return {"kept": dict(self.kept), "stock": self.stock.state_dict()}
 
     def load_state_dict(self, scene, state):
         self.kept = dict(state["kept"])
+        self.stock.load_state_dict(state.get("stock", {}))
 
 
 class CausalR3(R3):
