@@ -95,7 +95,7 @@ def _timed(task: str, work: Callable[[], object], before: float) -> dict:
 
 
 def _peak() -> float:
-    """Largest resident size so far, GB; of this program alone where Linux tells, since spawned ones inherit the other."""
+    """Largest resident size so far, GB; where Linux tells, of this program alone: spawned ones inherit the other."""
     status = Path("/proc/self/status")
     if status.exists():
         return float(status.read_text().split("VmHWM:")[1].split()[0]) * 1024 / 1e9
