@@ -48,7 +48,7 @@ SECOND: dict[str, Options] = {
     "rar-g": {}, "rar-d": {}, "l-inf": {},
     "r3": {"r3.every": 10}, "pinnacle-k": {"pinnacle-k.every": 10}}
 SECOND_RECIPES: dict[str, Options] = {
-    "convection50": {"model": {**TANH, "width": 20, "depth": 3}, "constraints": "auto", "points": 2000},
+    "convection50": {"model": {**TANH, "width": 20, "depth": 3}, "constraints": "soft", "points": 2000},
     "allen_cahn": {}, "burgers": {}}
 
 SCARCE = {name: SECOND[name] for name in ("fixed", "uniform", "sobol", "rad", "rolling", "r3", "pinnacle-k")}
