@@ -97,7 +97,7 @@ def scarce(steps: int = 120) -> tuple[Row, ...]:
                  for r in rows("scarce", problem, SCARCE, steps, recipe))
 
 
-def few_points(steps: int = 100) -> tuple[Row, ...]:
+def few_points(steps: int = 300) -> tuple[Row, ...]:
     """Rows of the third table."""
     return tuple(r for problem, (inside, on, model) in FEW_POINTS.items()
                  for r in rows("few", problem, FEW, steps, {**FEW_RECIPE, "points": inside, "boundary_points": on,
