@@ -1,8 +1,8 @@
 """A stand-in for a second device: tensors on the CPU, of which some are marked, and a mark and none do not mix.
 
 What follows a tensor's device (`x.new_zeros`, `device=x.device`, `.to(x)`) is marked if that is; what is made without a
-word about devices is not. Operations on both, but for numbers of no dimension, fail as they would on a GPU. The device
-of marked tensors is cpu:0, which torch takes for the CPU.
+word about devices is not. Operations on both, but for numbers of no dimension, fail as they would on a GPU. Marked
+tensors say that their device is "meta", so that code takes the way of other devices than the CPU.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-THERE = torch.device("cpu", 0)
+THERE = torch.device("meta")
 HOME = {"cpu", "numpy", "tolist", "item", "__bool__", "__int__", "__float__"}
+ONE_BY_ONE = {"broadcast_tensors", "meshgrid", "atleast_1d"}         # each result is where its own argument was
 
 
 def mark(value):
@@ -48,18 +49,24 @@ class Elsewhere(TorchFunctionMode):
         if name in ("__get__", "__set__"):
             return mark(func(*args, **kwargs)) if there[0] else func(*args, **kwargs)
         goal = next((a for a in (*args[1:], *kwargs.values()) if isinstance(a, (Tensor, torch.device))), None)
+        moves = goal == THERE if isinstance(goal, torch.device) else None
+        real = lambda a: torch.device("cpu") if isinstance(a, torch.device) and a == THERE else a
+        args, kwargs = tuple(map(real, args)), {k: real(v) for k, v in kwargs.items()}
         if name in ("to", "type_as") and goal is not None:
             found = func(*args, **kwargs)
             found = found.view_as(found) if found is args[0] else found
-            return mark(found) if goal == THERE or isinstance(goal, Tensor) and marked(goal) else found
+            return mark(found) if moves or moves is None and marked(goal) else found
         if name in HOME:
             found = func(*args, **kwargs)
             return found.view_as(found) if isinstance(found, Tensor) else found
         index = name == "__getitem__" and marked(args[0])            # a GPU's tensor takes indices of the CPU
-        moves = kwargs.get("device") == THERE                        # as_tensor(x, device=…), arange(n, device=…)
-        if not index and not moves and any(there) and any(not m and t.ndim for m, t in zip(there, tensors,
-                                                                                          strict=True)):
+        mixed = any(there) and any(not m and t.ndim for m, t in zip(there, tensors, strict=True))
+        if mixed and not index and not moves:
             raise AssertionError(f"{name} of tensors here and elsewhere: "
                                  f"{[(tuple(t.shape), m) for t, m in zip(tensors, there, strict=True)]}")
         found = func(*args, **kwargs)
+        if name in ONE_BY_ONE:
+            for t, m in zip(leaves(found), there, strict=True):
+                t.elsewhere = m
+            return found
         return mark(found) if any(there) or moves else found

@@ -4,10 +4,10 @@ import pytest
 import torch
 from elsewhere import Elsewhere, mark, marked
 
-from sciml.elements.diffusion import diffusion
+from sciml.elements.diffusion import Heat, diffusion, heat
 from sciml.elements.eigen import modes
 from sciml.elements.elasticity import Material, elasticity
-from sciml.elements.flow import Flow, stokes
+from sciml.elements.flow import Flow, navier_stokes, stokes
 from sciml.elements.forms import (
     divergence,
     elastic,
@@ -38,7 +38,8 @@ def forms(complex_, order):
     """Every form on a mesh, values in an order that depends on the mesh alone."""
     V, D = Space(complex_, order), complex_.dim
     two = {"left": 1.0, "right": lambda *x: 2 + x[0]}
-    found = {"mass": mass(V, two), "stiffness": stiffness(V, two), "transport": transport(V, tuple(range(1, D + 1))),
+    found = {"mass": mass(V, two), "stiffness": stiffness(V, two),
+             "transport": transport(V, (lambda *x: x[0], *range(2, D + 1))),
              "elastic": elastic(V, 1.0, lambda *x: 1 + x[0]), "facet_mass": facet_mass(V, "x+", lambda *x: 1 + x[0]),
              "load": load(V, lambda *x: x[0] ** 2), "facet_load": facet_load(V, "boundary", lambda *x: x[0])}
     if order == 2:
@@ -73,15 +74,23 @@ def test_forms_on_every_device_are_those_of_the_cpu(device, name, order):
         torch.testing.assert_close(got[form].cpu(), want[form], rtol=1e-13, atol=1e-14)
 
 
+def flow_of(complex_):
+    """Through the rectangle."""
+    return Flow(complex_, 1.0, dirichlet={"boundary": (lambda x, y: y * (2 - y), 0.0)})
+
+
 def solved(complex_):
     """Solutions of every solver that takes a mesh of triangles."""
     V = Space(complex_, 2)
     u = diffusion(V, {"left": 1.0, "right": 3.0}, lambda x, y: x * y, dirichlet={"x-": 0.0, "y-": lambda x, y: x},
                   neumann={"y+": 1.0}, robin={"x+": (2.0, lambda x, y: y)})
     w = elasticity(V, Material.of(1.0, 0.3), (0.0, -1.0), dirichlet={"x-": (0.0, 0.0)}, traction={"x+": (1.0, 0.0)})
-    flow = stokes(Flow(complex_, 1.0, dirichlet={"boundary": (lambda x, y: y * (2 - y), 0.0)}))
+    flow = stokes(flow_of(complex_))
     values, shapes = modes(V, 2, dirichlet="boundary")
-    return {"u": u["u"], "w": w["v"], "flow": flow["u"], "pressure": flow["p"], "values": values, "modes": shapes["u"]}
+    warm = heat(V, Heat(dirichlet={"x-": lambda x, y, t: t}), 0.0, [0.0, 0.5], 2)
+    fast = navier_stokes(flow_of(complex_))
+    return {"warm": warm["u"], "fast": fast["u"], "u": u["u"], "w": w["v"], "flow": flow["u"], "pressure": flow["p"],
+            "values": values, "modes": shapes["u"]}
 
 
 def test_solvers_work_where_the_mesh_is():
@@ -89,6 +98,7 @@ def test_solvers_work_where_the_mesh_is():
     moved = there(mesh("triangles"))
     with Elsewhere():
         got = solved(moved)
+        assert all(marked(v) for v in got.values())
     for name in want:
         torch.testing.assert_close(got[name], want[name], rtol=1e-9, atol=1e-11)
 

@@ -192,10 +192,18 @@ def test_rolling_keeps_its_share_and_draws_the_rest_by_rads_density(keep):
 @pytest.mark.parametrize("options, every", [
     (dict(optimizer="adam"), 50), (dict(optimizer="m-config"), 50), (dict(optimizer="gauss-newton"), 10),
     (dict(optimizer="adam:10,gauss-newton"), 10), (dict(), 10), ({"optimizer": "adam", "rad.every": 7}, 7),
-    ({"optimizer": "adam", "sampler": "sobol"}, 10), ({"optimizer": "adam", "sampler": "rar-d"}, 10)])
+    ({"optimizer": "adam", "sampler": "sobol"}, 10), ({"optimizer": "adam", "sampler": "rar-d"}, 10),
+    ({"optimizer": "adam", "sampler": "pinnacle-k"}, 100), ({"optimizer": "lbfgs", "sampler": "pinnacle-s"}, 10)])
 def test_pools_are_scored_less_often_where_steps_are_cheap(options, every):
     recipe = make_recipe({}, options)
     assert SAMPLERS[recipe.sampler](**sampler_options(recipe)).every == every
+
+
+@pytest.mark.parametrize("optimizer, pool", [("adam", 4), ("gauss-newton", 20), ("adam:10,gauss-newton", 20)])
+def test_pinnacle_has_more_candidates_where_steps_are_dear(optimizer, pool):
+    recipe = make_recipe({}, {"optimizer": optimizer, "sampler": "pinnacle-k"})
+    chooser = SAMPLERS["pinnacle-k"](**sampler_options(recipe))
+    assert chooser.pool == pool and chooser.rows == "weighted"
 
 
 def test_batches_by_importance_last_longer_where_steps_learn_from_each_other():

@@ -8,7 +8,19 @@ import torch
 from scipy.special import roots_legendre
 
 import sciml
-from sciml import Ball, Box, Dirichlet, Disk, Equation, Initial, Interval, Polygon, Problem, ProblemError
+from sciml import (
+    Ball,
+    Box,
+    Dirichlet,
+    Disk,
+    Equation,
+    Initial,
+    Interval,
+    PointCloud,
+    Polygon,
+    Problem,
+    ProblemError,
+)
 from sciml.geometry import unit_points
 from sciml.objective import make_recipe
 from sciml.points import Points
@@ -303,3 +315,18 @@ def test_uniform_points_of_consecutive_steps_differ_and_fill_the_region():
     assert len(X.unique()) == 40 * 50                      # stock of 16 redraws: it ran out twice
     counts = torch.histc(X, 10, 0.0, 1.0)
     assert float(((counts - 200) ** 2 / 200).sum()) < 27.9  # χ² with 9 degrees of freedom at 1e-3
+
+
+@pytest.mark.parametrize("sampler", ["uniform", "r3"])
+def test_consecutive_redraws_from_a_cloud_are_different_subsets(sampler):
+    cloud = PointCloud(torch.rand(1000, 2, generator=seeded(), dtype=torch.float64))
+    problem = Problem(domain=cloud, unknowns="u", conditions=[Equation(lambda u: u.x)])
+    training = Training(problem, make_recipe(problem.defaults, dict(
+        optimizer="adam", sampler=sampler, points=500, steps=60, **{f"{sampler}.every": 1})))
+    shares, old = [], set()
+    for _ in range(20):
+        training.advance(1)
+        new = {tuple(x) for x in training.objective.points["equation"].X.tolist()}
+        shares.append(len(new & old) / len(new))
+        old = new
+    assert max(shares[2:]) < 0.9          # half of them by chance, and with R3 those that it keeps

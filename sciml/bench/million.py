@@ -1,13 +1,13 @@
 """What a mesh of a million cells costs: reading its file, locating a million points, assembling its stiffness matrix.
 
 Each task runs in a process of its own, so that the memory it states is its own: the largest resident size of the
-process less what it had with torch imported. Seconds are those of the wall and of the processor, one thread.
+process while it works, less its size before (None where the system does not tell). Seconds are those of the wall and of
+the processor, one thread.
 """
 
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -75,36 +75,43 @@ def timed_task(task: str, along: tuple[int, ...], points: int, file: Path | None
         points: Points that are located.
         file: What is read.
     """
-    torch.set_num_threads(1)
-    before = _peak()
     if file is not None:
-        return [_timed(task, lambda: Mesh(file), before)]
+        return [timed(task, lambda: Mesh(file))]
     made = box([(0.0, 1.0)] * len(along), along)
     if task.startswith("assemble"):
-        return [_timed(task, lambda: stiffness(Space(made, 1)), before)]
+        return [timed(task, lambda: stiffness(Space(made, 1)))]
     X = torch.rand(points, len(along), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     locator = Locator(made)
-    return [_timed(name, lambda: locator.find(X), before) for name in (task, "the same once more")]
+    return [timed(name, lambda: locator.find(X)) for name in (task, "the same once more")]
 
 
-def _timed(task: str, work: Callable[[], object], before: float) -> dict:
+def timed(task: str, work: Callable[[], object]) -> dict:
+    """Seconds and memory of a piece of work in this process, on one thread."""
+    before, threads = _memory(fresh=True), torch.get_num_threads()
+    torch.set_num_threads(1)
     wall, own = time.perf_counter(), time.process_time()
-    work()
-    return {"task": task, "seconds": time.perf_counter() - wall, "cpu": time.process_time() - own,
-            "gigabytes": _peak() - before}
+    try:
+        work()
+    finally:
+        torch.set_num_threads(threads)
+    seconds, cpu, after = time.perf_counter() - wall, time.process_time() - own, _memory()
+    return {"task": task, "seconds": seconds, "cpu": cpu,
+            "gigabytes": None if before is None or after is None else after - before}
 
 
-def _peak() -> float:
-    """Largest resident size so far, GB; where Linux tells, of this program alone: spawned ones inherit the other."""
+def _memory(fresh: bool = False) -> float | None:
+    """Largest resident size since the last fresh start, GB; None where the system is not Linux."""
     status = Path("/proc/self/status")
-    if status.exists():
-        return float(status.read_text().split("VmHWM:")[1].split()[0]) * 1024 / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    if not status.exists():
+        return None
+    if fresh:
+        Path("/proc/self/clear_refs").write_text("5")            # the peak is what there is now
+    return float(status.read_text().split("VmHWM:")[1].split()[0]) * 1024 / 1e9
 
 
 def markdown(rows: list[dict]) -> str:
     """The table."""
     lines = ["| mesh | task | seconds | CPU seconds | memory |", "|---" * 5 + "|"]
     return "\n".join(lines + [
-        f"| {r['cells']:,} {r['mesh']} | {r['task']} | {r['seconds']:.1f} | {r['cpu']:.1f} | {r['gigabytes']:.1f} GB |"
-        for r in rows])
+        f"| {r['cells']:,} {r['mesh']} | {r['task']} | {r['seconds']:.1f} | {r['cpu']:.1f} | "
+        + ("–" if r["gigabytes"] is None else f"{r['gigabytes']:.1f} GB") + " |" for r in rows])

@@ -65,7 +65,7 @@ class Pattern:
 def _numbered(keys: Tensor) -> tuple[Tensor, Tensor]:
     """Different keys, increasing, and the number of each key among them, int32 where that does: half of the memory."""
     if keys.device.type == "cpu":                             # numpy sorts integers several times faster than torch
-        order = torch.from_numpy(np.argsort(keys.numpy())).to(keys.device)
+        order = torch.from_numpy(np.argsort(keys.numpy()))
     else:
         order = keys.argsort()
     sorted_ = keys[order]
@@ -185,7 +185,8 @@ def by_point(value: Coefficient, part: Elements, complex_: Complex, shape: tuple
     if callable(value):
         value = value(*part.x.unbind(-1))                                           # type: ignore[assignment]
     if isinstance(value, (tuple, list)):
-        columns = [torch.as_tensor(v(*part.x.unbind(-1)) if callable(v) else v, dtype=part.x.dtype) for v in value]
+        columns = [torch.as_tensor(v(*part.x.unbind(-1)) if callable(v) else v, dtype=part.x.dtype,
+                                   device=part.x.device) for v in value]
         value = torch.stack(torch.broadcast_tensors(*columns), -1)
     found = torch.as_tensor(value, dtype=part.x.dtype, device=part.x.device)
     points, cells = part.x.shape[:-1], len(complex_)

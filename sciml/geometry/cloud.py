@@ -31,6 +31,7 @@ class _Chosen(Patch):
     shares: Tensor
     normals: Tensor | None
     measure: float
+    independent = False
 
     def _fill(self, X: Tensor, weights: Tensor, normals: Tensor | None, **fields) -> None:
         order = hilbert_order(X) if X.shape[1] <= 3 else torch.arange(len(X))

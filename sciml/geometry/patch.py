@@ -76,6 +76,9 @@ class Patch(ABC):
     affine = False
     """Whether the chart is affine and keeps all points: Gauss's rule in the cube is one here."""
 
+    independent = True
+    """Whether the points of a uniform draw are independent of one another, so that a part of it is a draw."""
+
     @abstractmethod
     def chart(self, U: Tensor) -> Drawn:
         """Map points of the unit cube, shape (N, chart_dim), in proportion to measure."""

@@ -12,7 +12,7 @@ from ..problem import Block
 from .scene import Scene
 
 AHEAD = 16                         # redraws, where points are replaced at every step
-MOST = 2**18                       # points of a condition that wait at a time
+MOST = 2**14                       # points of a condition that wait at a time: more are slow to draw anyway, and saved
 
 
 class Stock:
@@ -20,7 +20,8 @@ class Stock:
 
     Samplers that replace points at every step spend their time on the calls, not on the numbers: three conditions of
     1,000, 100 and 100 points took 5 % of a step of Adam that way. Points of one redraw are every k-th of those drawn
-    together, so that a region that lays out its parts one after the other gives each redraw its share of all.
+    together, so that a region that lays out its parts one after the other gives each redraw its share of all. Where
+    points of one draw depend on each other, as those of a cloud do, each redraw is a draw.
 
     Args:
         every: Steps between redraws; points are drawn for about `AHEAD` steps.
@@ -34,7 +35,8 @@ class Stock:
         """n fresh points of a condition's region."""
         left = self.left.get(block.name, [])
         if not left or len(left[-1]) != n:
-            k = max(min(self.ahead, MOST // n), 1)
+            assert not isinstance(block.region, Points)
+            k = max(min(self.ahead, MOST // n), 1) if block.region.independent else 1
             left = self.left[block.name] = apart(scene.draw(block, n * k), k)
         return left.pop()
 
