@@ -237,6 +237,11 @@ def test_progress_on_a_terminal_fits_eighty_columns():
     assert max(len(line) for line in Console(width=200).render_str(text).plain.splitlines() if "\x1b" not in line) <= 80
 
 
+def test_a_run_that_ends_when_it_is_solved_promises_no_time():
+    recipe = make_recipe({}, {"model": "gaussian", "time": 900})
+    assert show.Progress(inverse(), recipe, Interruption()).left(REPORT) == ""
+
+
 def test_time_left_is_that_of_the_budget_that_ends_first():
     recipe = make_recipe({}, dict(steps=2400, time=100.0))
     assert show.Progress(inverse(), recipe, Interruption()).left(REPORT) == "35 s left"

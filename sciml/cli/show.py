@@ -25,6 +25,7 @@ from .interruption import Interruption
 
 _console: list[Console] = []
 PATIENCE = 2.0           # seconds without a sign of life
+SOLVING = ("least-squares", "kronecker", "lines")      # these end by themselves, long before their time
 PLAIN_WIDTH = 80         # of lines in a pipe
 TABLE_WIDTH = 200        # of tables in a pipe, whose rows are better cut nowhere
 CLOSE = 0.9              # an error above this share of the best constant's says that little was learnt
@@ -164,11 +165,11 @@ class Progress:
         return console().width if console().is_terminal else PLAIN_WIDTH
 
     def left(self, report: Report) -> str:
-        """Time left, where it can be told."""
+        """Time left, where it can be told: not of runs that end when they are solved, mostly long before their time."""
         if self.stop():
             return "stopping after this step"
         guesses = []
-        if self.recipe.time is not None:
+        if self.recipe.time is not None and not self.ends_by_itself:
             guesses.append(max(self.recipe.time - report.seconds, 0.0))
         limits = self.planned()
         if limits and report.step and self.recipe.steps is not None or not guesses:
@@ -176,6 +177,11 @@ class Progress:
             if report.step:
                 guesses.append(report.seconds / report.step * steps_left)
         return f"{duration(min(guesses))} left" if guesses and min(guesses) > 0 else ""
+
+    @property
+    def ends_by_itself(self) -> bool:
+        """Whether the last stage stops where its equations are solved."""
+        return not isinstance(self.recipe, OperatorRecipe) and self.recipe.stages()[-1].optimizer in SOLVING
 
     def planned(self) -> list[int]:
         """Numbers of steps that end the run."""

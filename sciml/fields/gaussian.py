@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..calculus.gaussian import GaussianRecord, streams, sums
+from ..calculus.indices import IndexSet
 from ..calculus.jet import Jet, linear
 from ..errors import ProblemError
 from .field import Field
@@ -118,7 +119,8 @@ class GaussianField(Field):
                 if rotations is None else rotations
         for name, value in given.items():
             old = getattr(self, name)
-            setattr(self, name, nn.Parameter(value.detach().to(old).clone(), requires_grad=old.requires_grad))
+            setattr(self, name, nn.Parameter(value.detach().to(old).clone(memory_format=torch.contiguous_format),
+                                             requires_grad=old.requires_grad))
         self.low.copy_(torch.minimum(self.low, self.log_scales.min() - MARGIN))
         self.high.copy_(torch.maximum(self.high, self.log_scales.max() + MARGIN))
 
@@ -202,6 +204,12 @@ class GaussianField(Field):
             total = part if total is None else total + part
         assert total is not None
         return Jet(total, x.indices, None, x.tape)
+
+    def features_at(self, X: Tensor) -> Tensor:
+        """G_i(x_n), images along periodic coordinates included, shape (N, M)."""
+        value = IndexSet.closure([(0,) * self.dimension], self.dimension)
+        parts = [streams(X + shift, self.centres, self.shape(), value)[0] for shift in self._images(X)]
+        return torch.stack(parts).sum(0)
 
     def _points(self, x: Jet) -> Tensor:
         if x.points is None:
