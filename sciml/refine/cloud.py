@@ -43,7 +43,8 @@ def contracted(field: GaussianField, X: Tensor, order: int) -> Tensor:
     alphas = [tuple(word.count(i) for i in range(D)) for word in words]
     indices = IndexSet.closure(alphas, D)
     shape = field.shape()
-    streams = sum(sums(X + shift, field.centres, shape, field.amplitudes, indices) for shift in field._images(X))
+    streams = torch.stack([sums(X + shift, field.centres, shape, field.amplitudes, indices)
+                           for shift in field._images(X)]).sum(0)
     scale = streams[indices.position((0,) * D)].square().mean(0).sqrt()
     T = torch.stack([streams[indices.position(a)] for a in alphas], 1)
     T = (T / torch.where(scale > 0, scale, 1.0)).reshape(len(X), D, -1)

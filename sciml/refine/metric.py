@@ -87,8 +87,9 @@ class Metric(Refiner):
         own = _own(field)
         self.spacing = float(own.log_scales.detach().exp().median()) / own.overlap
         self.low, self.high = own.centres.detach().amin(0), own.centres.detach().amax(0)
+        view: Any = scene.view
         for b in self._blocks(scene):
-            scene.view.point_weights[b.name] = scales_at(scene.view, own, b, scene.points(b))
+            view.point_weights[b.name] = scales_at(view, own, b, scene.points(b))
 
     def update(self, scene, field):
         own = _own(field)
@@ -120,7 +121,7 @@ class Metric(Refiner):
         """Points of a box round the domain, dense where Gaussians are: X (N, D), the volumes that they stand for (N,)
         and whether they lie inside (N,)."""
         g, D = scene.generator, own.dimension
-        make = {"dtype": own.centres.dtype, "device": own.centres.device, "generator": g}
+        make: dict[str, Any] = {"dtype": own.centres.dtype, "device": own.centres.device, "generator": g}
         wide = self.low + (self.high - self.low) * torch.rand(WIDE, D, **make)
         sigma = own.parts()["covariances"]
         L = torch.linalg.cholesky(sigma)
@@ -149,6 +150,7 @@ class Metric(Refiner):
                 drawn = scene.draw(b, BOUNDARY)
                 Y, normals = drawn.X, drawn.normals
                 density = across(measure(Y), normals)
+                assert not isinstance(b.region, Points)
                 n = round(self.rows * float(density.mean()) * float(b.region.measure))
             n = max(n, 8)
             index = torch.multinomial(density, min(n, len(Y)), replacement=False, generator=scene.generator)
@@ -164,7 +166,7 @@ class Metric(Refiner):
                 logs, turns = sigma.diagonal(dim1=1, dim2=2).log() / 2, None
             else:
                 made = of_covariances(centres, sigma, None, overlap=own.overlap)
-                logs, turns = made.log_scales.detach(), made.rotations.detach()
+                logs, turns = made.log_scales.detach(), made.rotations
             own.put(centres, logs, own.amplitudes.new_zeros(own.outputs, len(centres)), turns)
             G = own.features_at(X)
             size = G.norm(dim=0).clamp(min=1e-300)
@@ -174,11 +176,12 @@ class Metric(Refiner):
             own.amplitudes.copy_((a / size[:, None]).T)
 
     def _weigh(self, scene: Scene, own: GaussianField, measure: Measure) -> None:
+        view: Any = scene.view
         for b in self._blocks(scene):
             points = scene.points(b)
             volume = torch.linalg.det(measure(points.X)) ** -0.5
             volume = (volume / volume.max()) ** (0.5 - 1 / own.dimension)
-            scene.view.point_weights[b.name] = scales_at(scene.view, own, b, points) * volume
+            view.point_weights[b.name] = scales_at(view, own, b, points) * volume
 
     def extras(self, field):
         return {"gaussians": float(_own(field).count), "rounds": float(self.done)}
