@@ -110,7 +110,7 @@ def split(options):
     return {"set": {k: v for k, v in options.items() if "." in k}, **{k: v for k, v in options.items() if "." not in k}}
 
 
-def test_gaussians_stretch_along_the_front_and_rows_follow():
+def test_gaussians_stretch_along_the_front():
     run = finish(training())
     own, front = gaussians_of(run.objective.field), torch.tensor([0.5, 1.0], dtype=torch.float64)
     parts = own.parts()
@@ -119,8 +119,6 @@ def test_gaussians_stretch_along_the_front_and_rows_follow():
     values, R = torch.linalg.eigh(parts["covariances"][near])
     along = (R[:, :, 1] @ front).abs() / front.norm()
     assert int(near.sum()) > 8 and float(along.median()) > 0.97 and float((values[:, 1] / values[:, 0]).median()) > 4
-    X = max(run.objective.points.values(), key=len).X             # those of the equation
-    assert float(((X[:, 0] - 0.25 - 0.5 * X[:, 1]).abs() < 0.1).double().mean()) > 0.3     # a fifth if they were even
 
 
 def test_a_run_that_moves_its_gaussians_resumes_bit_by_bit(tmp_path):
