@@ -5,7 +5,7 @@ import json
 import pytest
 from small import SMALL, command
 
-from sciml.bench import SUITES, gaussians, methods, run_suite, sampling
+from sciml.bench import SUITES, gaussians, methods, purchases, run_suite, sampling
 from sciml.bench.row import Row
 from sciml.errors import ProblemError
 from sciml.objective import make_recipe
@@ -24,11 +24,11 @@ def test_every_row_is_a_valid_recipe_of_a_sampler_that_there_is_and_has_a_file_o
     assert len({row.key for row in rows}) == len(rows)
     for row in rows:
         recipe = make_recipe(load_problem(row.problem).defaults, {**row.budget, **row.options})
-        assert recipe.sampler == row.label
+        assert recipe.sampler == row.label.split(",")[0]
 
 
 def test_each_table_holds_the_baselines():
-    for table in (sampling.first_order(), sampling.second_order(), sampling.few_points()):
+    for table in (sampling.first_order(), sampling.second_order(), sampling.scarce(), sampling.few_points()):
         assert {"fixed", "uniform", "sobol" if table[0].method[:5] != "first" else "rad"} <= {r.label for r in table}
 
 
@@ -55,29 +55,46 @@ def test_a_table_without_results_is_empty(tmp_path):
 
 def test_a_suite_is_run_row_by_row_shortened_continued_and_written(tmp_path):
     tables = tmp_path / "tables.md"
-    names = ["sampling-first-order", "sampling-second-order", "sampling-few-points", "sampling-cost"]
+    names = ["sampling-first-order", "sampling-second-order", "sampling-scarce", "sampling-few-points",
+             "sampling-cost"]
     tables.write_text("\n".join(f"<!-- bench:{n} -->\n<!-- /bench:{n} -->" for n in names))
     arguments = dict(only=["first-fixed", "first-uniform"], seeds=1, out=tmp_path / "out", time=0.2)
     lines = list(run_suite("sampling", write=tables, **arguments))
-    assert [line.split(" seed")[0] for line in lines[:2]] == ["convection first-fixed", "convection first-uniform"]
-    assert (tmp_path / "out" / "convection-first-fixed-0.2s-cpu-seed0.json").is_file()
+    assert [line.split(" seed")[0] for line in lines[:2]] == [
+        "convection-weight100 first-fixed", "convection-weight100 first-uniform"]
+    assert (tmp_path / "out" / "convection-weight100-first-fixed-0.2s-cpu-seed0.json").is_file()
     assert "| fixed | **" in tables.read_text() and "convection, 0.2 s" in tables.read_text()
     assert not any("seed" in line for line in list(run_suite("sampling", **arguments))[:1])
     with pytest.raises(ProblemError, match="unknown row 'first-fixd'"):
         list(run_suite("sampling", only=["first-fixd"], out=tmp_path))
 
 
-def test_the_cost_of_a_sampler_is_a_ratio_to_fixed_points():
-    found = sampling.cost(steps=3, rounds=2, samplers={"fixed": {}, "uniform": {"uniform.every": 1}, "not-yet": {}})
-    assert [r["sampler"] for r in found] == ["fixed", "uniform"]
-    assert found[0]["ratio"] == 1.0 and found[1]["milliseconds"] > 0
+def test_purchases_are_valid_recipes_and_their_table_states_how_many_were_chosen_by_what(tmp_path):
+    assert len({row.key for row in purchases.ROWS}) == len(purchases.ROWS)
+    for row in purchases.ROWS:
+        recipe = make_recipe(load_problem(row.problem).defaults, {**row.budget, **row.options})
+        options = recipe.options[recipe.sampler]
+        assert options["budget"] == 5 * options["measurements"] == int(row.method.rsplit("-", 1)[1])
+        assert 4 * options["every"] < row.steps / 2          # most of the training sees all that is bought
+    assert purchases.table("cpu", tmp_path) == ""
+    row = next(r for r in purchases.ROWS if r.label == "information")
+    for seed, error in enumerate((0.02, 0.1, 0.04)):
+        (tmp_path / f"{row.key}-cpu-seed{seed}.json").write_text(json.dumps({"error": error, "cpu": 8.4}))
+    assert purchases.table("cpu", tmp_path).splitlines()[2] == \
+        "| vortex inverse | information | 10 | **4.0%** | 2.0% – 10.0% | 8 | 3 |"
+
+
+def test_the_cost_of_a_sampler_is_the_share_of_its_own_steps():
+    found = sampling.cost(steps=20, samplers={"fixed": {}, "rad": {"rad.every": 1, "rad.pool": 100}, "not-yet": {}})
+    assert [r["sampler"] for r in found] == ["fixed", "rad"]
+    assert 0 <= found[0]["share"] < found[1]["share"] < 1            # a pool of 100 N at each step is dear
     assert sampling.cost_markdown(found).splitlines()[2].startswith("| fixed | ")
 
 
 def test_the_command_takes_seconds_per_row(tmp_path, capsys):
     assert command("bench", "--suite", "sampling", "--only", "first-fixed", "--seeds", 1, "--time", 0.1,
                    "--out", tmp_path) == 0
-    assert "convection first-fixed seed 0" in capsys.readouterr().out
+    assert "convection-weight100 first-fixed seed 0" in capsys.readouterr().out
 
 
 def test_steps_at_equal_cost_follow_from_costs_measured_in_turns(monkeypatch):

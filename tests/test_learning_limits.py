@@ -68,7 +68,7 @@ def test_a_checkpoint_holds_the_weights_once():
 def test_with_bfloat16_the_residual_keeps_the_digits_of_the_run():
     run = training("darcy", loss="residual", dtype="float32", bfloat16=True)
     seen, residual_loss = [], run._residual_loss
-    run._residual_loss = lambda u, inputs: seen.append((u.detach(), inputs)) or residual_loss(u, inputs)
+    run._residual_loss = lambda u, *more: seen.append((u.detach(), *more)) or residual_loss(u, *more)
     assert float(run.advance()) == float(residual_loss(*seen[0]))           # as without autocast
 
 

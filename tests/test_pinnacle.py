@@ -342,7 +342,7 @@ def buying(name="pinnacle-k", **options):
     return training(inverse(), name, **{"every": 2, "measurements": 3, "ahead": 1, **options})
 
 
-@pytest.mark.parametrize("choice", ["drift", "random"])
+@pytest.mark.parametrize("choice", ["drift", "information", "random"])
 @pytest.mark.parametrize("name", BOTH)
 def test_measurements_are_bought_a_few_at_a_time_within_the_budget_and_never_given_back(name, choice):
     run = buying(name, choice=choice, budget=8)
@@ -378,12 +378,14 @@ def test_two_conditions_with_data_have_a_measurement_each_from_the_beginning():
     assert len(run.objective.points["many"]) == 2
 
 
+@pytest.mark.parametrize("choice", ["drift", "information"])
 @pytest.mark.parametrize("name", BOTH)
-def test_values_that_are_not_bought_yet_have_no_influence(name):
+def test_values_that_are_not_bought_yet_have_no_influence(name, choice):
     def run(spoil):
         problem = inverse()
         run = Training(problem, make_recipe({}, {**NET, "sampler": name, "steps": 3, f"{name}.every": 2,
-                                                 f"{name}.measurements": 3, f"{name}.ahead": 1}))
+                                                 f"{name}.measurements": 3, f"{name}.ahead": 1,
+                                                 f"{name}.choice": choice}))
         given = next(b for b in run.objective.blocks if b.data).data["u"]
         if spoil:
             free = torch.ones(20, dtype=torch.bool)
@@ -453,7 +455,7 @@ def test_a_run_folder_holds_the_measurements_that_were_bought(tmp_path):
     (dict(drift_every=-1), "drift_every=-1"),
     (dict(ahead=0), "ahead=0"), (dict(measurements=-1), "measurements=-1"), (dict(budget=-1), "budget=-1"),
     (dict(rows="unity"), "rows=unity must be one of plain, unit, weighted"), (dict(first="none"), "first=none"),
-    (dict(choice="best"), "choice=best must be one of drift, random"),
+    (dict(choice="best"), "choice=best must be one of drift, information, random"),
     (dict(every=0, measurements=3), "every=0 must be positive: measurements are bought at refreshes")])
 def test_options_that_make_no_choice_are_refused(options, sentence):
     with pytest.raises(ProblemError, match=sentence):

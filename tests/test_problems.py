@@ -371,7 +371,7 @@ def test_a_reference_on_a_mesh_satisfies_the_weak_form_up_to_its_elements(name):
 def test_every_recipe_of_a_family_builds_and_takes_two_steps(name):
     problem = PROBLEMS[name]
     make_operator_recipe(problem.defaults, {})
-    small = {"data.grid": 16, "data.train": 3, "data.test": 2, "model.width": 4, "model.modes": 3, "steps": 2}
+    small = {"data.grid": 17, "data.train": 3, "data.test": 2, "model.width": 4, "model.modes": 3, "steps": 2}
     reports = list(OperatorTraining(problem, make_operator_recipe(problem.defaults, small)).run())
     assert reports[-1].step == 2 and np.isfinite([r.loss for r in reports]).all()
     assert set(reports[-1].errors) == set(problem.reference.gives)

@@ -30,6 +30,7 @@ from . import (
     operators,
     operators_points,
     preconditioning,
+    purchases,
     race,
     sampling,
     steptime,
@@ -88,7 +89,8 @@ PRECONDITIONED = tuple(
         "Adam, H⁻¹": {"precondition": "h-minus-1"}}.items()))
 SUITES: dict[str, tuple[Row, ...]] = {"quick": QUICK, "full": QUICK + MORE, "ladder": LADDER,
                                       "methods": methods.METHODS, "preconditioned": PRECONDITIONED,
-                                      "sampling": sampling.ROWS, "gaussians": gaussians.ROWS,
+                                      "sampling": sampling.ROWS, "purchases": purchases.ROWS,
+                                      "gaussians": gaussians.ROWS,
                                       "meshes": meshes.ROWS + meshes.PRECONDITIONED,
                                       "operators": (), "operators-points": (), "operator-steps": (), "race": (),
                                       "steptime": (), "preconditioning": ()}
@@ -109,7 +111,7 @@ def run_suite(name: str, *, only: Sequence[str] | None = None, seeds: int | None
     rows = look_up("suite", name, SUITES)
     rows = rows if time is None else tuple(replace(row, time=time, steps=None) for row in rows)
     known = dict.fromkeys([r.name for r in rows] or CONTESTS) if name != "steptime" else {}
-    known |= dict.fromkeys(row.method for row in rows if name in ("sampling", "meshes", "gaussians"))
+    known |= dict.fromkeys(row.method for row in rows if name in ("sampling", "purchases", "meshes", "gaussians"))
     known = dict.fromkeys(r.key for r in operators.ROWS) if name == "operators" else known
     known = dict.fromkeys(operators_points.KEYS) if name == "operators-points" else known
     for problem in set(only or ()) - {"steptime", "cost"}:
@@ -132,6 +134,8 @@ def run_suite(name: str, *, only: Sequence[str] | None = None, seeds: int | None
             if row.name in wanted and not path.exists():
                 _keep(path, meshes.classical(row))
         tables = {name: meshes.table(device, out), "meshes-matrix": meshes.preconditioned(device, out)}
+    elif name == "purchases":
+        tables[name] = purchases.table(device, out)
     elif name == "gaussians":
         tables[name] = gaussians.table(device, out, QUICK + MORE)
     elif name == "preconditioning":
@@ -240,7 +244,7 @@ def _sampler_cost(device: str, out: Path) -> Iterator[str]:
     if not path.exists():
         found = sampling.cost(device=device)
         _keep(path, {"rows": found, "machine": machine()})
-        yield "cost: " + ", ".join(f"{r['sampler']} {r['ratio']:.2f}" for r in found)
+        yield "cost: " + ", ".join(f"{r['sampler']} {100 * r['share']:.1f} %" for r in found)
 
 
 def _cost_table(device: str, out: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import torch
@@ -140,3 +141,15 @@ def differentiable(derivative: ForwardMode, args: Sequence) -> bool:
         value = evaluate(derivative.function, values[:plain], {**named, **dict(derivative.options)},
                          values[derivative.positions[0]])
     return bool(value.requires_grad)
+
+
+def on_numbers(function, args, kwargs):
+    """A torch function of numbers (the result is a number) and tensors (a tensor), in float64."""
+    value = function(*map(_exact, args), **kwargs)
+    return value if any(isinstance(a, Tensor) for a in args) else value.item()
+
+
+def _exact(a):
+    if isinstance(a, bool) or (isinstance(a, Tensor) and not a.is_floating_point()):
+        return torch.as_tensor(a)
+    return torch.as_tensor(a, dtype=torch.float64) if isinstance(a, (Real, Tensor)) else a

@@ -45,10 +45,10 @@ class Engine(ABC):
 
 
 class TaylorForward(Engine):
-    """Taylor-mode forward propagation of the closure of the requested multi-indices."""
+    """Taylor-mode forward propagation of the closure of the requested multi-indices and operators."""
 
     def derivatives(self, field, X, requests, unknowns, tape=None):
-        wanted = sorted({alpha for alphas in requests.values() for alpha in alphas})
+        wanted = {alpha for alphas in requests.values() for alpha in alphas}
         indices = IndexSet.closure(wanted, X.shape[1])
         jet = field.jet(Jet.of_coordinates(X, indices, tape))
         found = {}

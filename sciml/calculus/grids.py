@@ -22,9 +22,10 @@ import torch
 from torch import Tensor
 
 from ..errors import ProblemError, look_up
+from .collapse import Slot
 from .elementwise import evaluate
 from .left import Slope, Tabulated
-from .program import Program, _Constant, _Slot
+from .program import Program, _Constant
 
 SCHEMES = ("differences", "spectral", "continuation")
 MATCHED, BRIDGE, SLACK, MODES = 10, 20, 24, 15    # of `continuation`: at each end, between, more, |k|
@@ -261,7 +262,7 @@ class _Replay:
         """Value of a slot, constant or number at nodes or half points."""
         if isinstance(reference, _Constant):
             return self.constants[reference.index]
-        if not isinstance(reference, _Slot):
+        if not isinstance(reference, Slot):
             return reference
         key = (reference.index, place)
         if key not in self.kept:
@@ -316,7 +317,7 @@ class _Replay:
         name, over = function.name, function.family.over
         value = functions.derivative(name, dict(zip(over, function.alpha, strict=True)), place)
         for c, argument in zip(over, args, strict=True):
-            if isinstance(argument, _Slot):
+            if isinstance(argument, Slot):
                 if self.program._steps[argument.index][:2] != ("leaf", ("coordinate", c, (0,) * len(self.coordinates))):
                     raise ProblemError(f"the input {name!r} is asked for at other points than those of the grid")
                 continue

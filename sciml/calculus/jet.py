@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from .activations import Activation
-from .indices import IndexSet
+from .indices import IndexSet, Stream, parts
 from .tape import LinearRecord, ScaleRecord
 
 
@@ -51,10 +51,15 @@ class Jet:
     def of_coordinates(X: Tensor, indices: IndexSet, tape: list | None = None) -> Jet:
         """Jet of the coordinates themselves, from X of shape (N, D): values and unit first derivatives."""
         N, D = X.shape
-        firsts = [i for i, alpha in enumerate(indices.indices) if sum(alpha) == 1]
-        units = [torch.eye(D, dtype=X.dtype, device=X.device)[indices.indices[i].index(1)] for i in firsts]
-        streams = [X, *(unit.expand(N, D) for unit in units)]
-        jet = Jet(torch.stack(streams), indices, (0, *firsts), tape)
+        one = torch.eye(D, dtype=X.dtype, device=X.device)
+        streams, present = [X], [0]
+        for row, stream in enumerate(indices.indices):
+            firsts = [(alpha.index(1), c) for alpha, c in parts(stream) if sum(alpha) == 1]
+            if firsts:
+                present.append(row)
+                slopes = torch.stack([one[d] if c == 1 else c * one[d] for d, c in firsts])
+                streams.append((slopes[0] if len(firsts) == 1 else slopes.sum(0)).expand(N, D))
+        jet = Jet(torch.stack(streams), indices, tuple(present), tape)
         jet.points = X
         return jet
 
@@ -76,8 +81,8 @@ class Jet:
         """The values h, shape (N, W)."""
         return self.data[0]
 
-    def stream(self, alpha: tuple[int, ...]) -> Tensor:
-        """∂^α h, shape (N, W)."""
+    def stream(self, alpha: Stream) -> Tensor:
+        """∂^α h, or L h, shape (N, W)."""
         row = self.indices.position(alpha)
         if row not in self.present:
             return torch.zeros_like(self.data[0])

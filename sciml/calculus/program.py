@@ -8,23 +8,18 @@ nothing that stops `torch.compile`, `vmap` or automatic differentiation.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .collapse import Slot, collapse
 from .elementwise import evaluate
 from .quantity import Apply, Leaf, Quantity
 
 LeafKey = tuple[str, str, tuple[int, ...]]
-
-
-@dataclass(frozen=True)
-class _Slot:
-    """Reference to an earlier value of the program."""
-
-    index: int
 
 
 @dataclass(frozen=True)
@@ -53,14 +48,27 @@ class Program:
         self._slots: dict = {}
         self._steps: list[tuple] = []
         self._inputs: list[LeafKey] = []
-        self._known: dict[int, _Slot] = {}
+        self._known: dict[int, Slot] = {}
         self._alive: list = []
         self._tensors: list[Tensor] = []
         self._copies: dict[tuple[torch.device, torch.dtype], tuple[Tensor, ...]] = {}
+        self._thin: Program | None = None
         references = [self._place(value) for value in outputs.values()]
         self._results = tuple(references)
         self.leaves = tuple(self._inputs)
         del self._slots, self._known, self._alive
+
+    def collapsed(self) -> Program:
+        """The same program with operators in place of derivatives that only they need; itself if nothing is gained."""
+        if self._thin is None:
+            found = collapse(self._steps, self._results)
+            self._thin = self
+            if found is not None:
+                self._thin = other = copy(self)
+                other._steps, other._results = found
+                other.leaves = tuple(step[1] for step in other._steps if step[0] == "leaf")
+                other._thin = other
+        return self._thin
 
     @property
     def requests(self) -> dict[str, set[tuple[int, ...]]]:
@@ -102,11 +110,11 @@ class Program:
             self._alive.append(node)
         return self._known[id(value)]
 
-    def _leaf(self, node: Leaf) -> _Slot:
+    def _leaf(self, node: Leaf) -> Slot:
         if ("leaf", node.key) not in self._slots:
             self._inputs.append(node.key)
             self._steps.append(("leaf", node.key))
-            self._slots["leaf", node.key] = _Slot(len(self._steps) - 1)
+            self._slots["leaf", node.key] = Slot(len(self._steps) - 1)
         return self._slots["leaf", node.key]
 
     def _constant(self, value):
@@ -118,16 +126,16 @@ class Program:
             self._tensors.append(value)
         return _Constant(found[0] if found else len(self._tensors) - 1)
 
-    def _operation(self, node: Apply) -> _Slot:
+    def _operation(self, node: Apply) -> Slot:
         refer = lambda a: self._known[id(a)] if isinstance(a, Quantity) else self._constant(a)
         args = tuple(refer(a) for a in node.args)
         kwargs = {k: refer(a) for k, a in node.kwargs.items()}
-        identity = lambda a: a if isinstance(a, (_Slot, _Constant, int, float, bool, str, type(None))) else id(a)
+        identity = lambda a: a if isinstance(a, (Slot, _Constant, int, float, bool, str, type(None))) else id(a)
         key = (node.function, tuple((type(a), identity(a)) for a in args),
                tuple((k, type(a), identity(a)) for k, a in kwargs.items()))
         if key not in self._slots:
             self._steps.append(("call", node.function, args, kwargs))
-            self._slots[key] = _Slot(len(self._steps) - 1)
+            self._slots[key] = Slot(len(self._steps) - 1)
         return self._slots[key]
 
     def constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
@@ -157,7 +165,7 @@ class Program:
             if step[0] == "leaf":
                 fits = step[1] in leaves
             else:
-                fits = all(a.index in constant for a in (*step[2], *step[3].values()) if isinstance(a, _Slot))
+                fits = all(a.index in constant for a in (*step[2], *step[3].values()) if isinstance(a, Slot))
             if fits:
                 constant.add(i)
         values = self._replay(leaves, like, {i: None for i in range(len(self._steps)) if i not in constant})
@@ -183,7 +191,7 @@ class Program:
         constants = self.constants(like.device, like.dtype) if self._tensors else ()
         results = []
         for reference in self._results:
-            value = values[reference.index] if isinstance(reference, _Slot) else \
+            value = values[reference.index] if isinstance(reference, Slot) else \
                 constants[reference.index] if isinstance(reference, _Constant) else reference
             if not isinstance(value, Tensor):
                 value = torch.full_like(like, float(value))
@@ -198,7 +206,7 @@ class Program:
         constants = self.constants(like.device, like.dtype) if self._tensors else ()
 
         def resolve(a):
-            if isinstance(a, _Slot):
+            if isinstance(a, Slot):
                 return values[a.index]
             return constants[a.index] if isinstance(a, _Constant) else a
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ProblemError, unknown_name
-from .elementwise import REFLECTED, ForwardMode, Indicator, canonical, differentiable
+from .elementwise import REFLECTED, ForwardMode, Indicator, canonical, differentiable, on_numbers
 from .left import Slope, Tabulated
 
 
@@ -44,6 +44,12 @@ class Frame:
     space: tuple[str, ...]
     expand: bool = True
     leaves: dict = field(default_factory=dict, compare=False, repr=False)
+    chart: dict = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What may be differentiated by: the coordinates, then those of the body that they chart (`chart.py`)."""
+        return (*self.coordinates, *self.chart)
 
     def leaf(self, kind: str, name: str, alpha: tuple[int, ...] | None = None) -> Leaf:
         """The leaf of this kind and name; the same object each time."""
@@ -70,7 +76,8 @@ class Quantity:
     def differentiate(self, coordinate: str):
         """∂q/∂coordinate as a quantity or a number."""
         if coordinate not in self._derivatives:
-            self._derivatives[coordinate] = self._differentiate(coordinate)
+            body = self.frame.chart.get(coordinate)
+            self._derivatives[coordinate] = self._differentiate(coordinate) if body is None else body.along(self)
         return self._derivatives[coordinate]
 
     def _differentiate(self, coordinate: str):
@@ -79,14 +86,14 @@ class Quantity:
     def __getattr__(self, name: str):
         if name.startswith("__") or name in ("frame", "_derivatives"):
             raise AttributeError(name)
-        if all(letter in self.frame.coordinates for letter in name):
+        coordinates = self.frame.names
+        if all(letter in coordinates for letter in name):
             value = self
-            for letter in sorted(name, key=self.frame.coordinates.index):
+            for letter in sorted(name, key=coordinates.index):
                 value = d(value, letter)
             return value
         if len(name) > 1 and hasattr(torch.Tensor, name) and callable(getattr(torch, name, None)):
             return lambda *args, **kwargs: getattr(torch, name)(self, *args, **kwargs)
-        coordinates = self.frame.coordinates
         near = get_close_matches(name, [a + b for a in coordinates for b in ("", *coordinates)], 1)
         hint = f"; did you mean .{near[0]}?" if near else "."
         raise UnknownAttribute(
@@ -295,7 +302,7 @@ def apply(function, args, kwargs=None):
         if simple is not None:
             return simple
     frame = next((a.frame for a in (*args, *kwargs.values()) if isinstance(a, Quantity)), None)
-    return _evaluate(function, args, kwargs) if frame is None else Apply(frame, function, tuple(args), kwargs)
+    return on_numbers(function, args, kwargs) if frame is None else Apply(frame, function, tuple(args), kwargs)
 
 
 def _simplify(function, args):
@@ -349,15 +356,17 @@ def d(quantity, *coordinates: str | Quantity):
     for coordinate in coordinates:
         name = coordinate.name if isinstance(coordinate, Leaf) and coordinate.kind == "coordinate" else coordinate
         if isinstance(name, Quantity):
+            name = next((n for n, body in name.frame.chart.items() if body.value is name), name)
+        if isinstance(name, Quantity):
             raise ProblemError(f"d(…, {name!r}): derivatives are taken by coordinates, "
-                               f"{', '.join(name.frame.coordinates)}")
+                               f"{', '.join(name.frame.names)}")
         if isinstance(quantity, (Real, Tensor)):
             return 0.0
         if not isinstance(quantity, Quantity):
             raise ProblemError(f"d differentiates a number at every point, got {type(quantity).__name__}; "
                                "differentiate the components, for example d(v.x, \"t\")")
-        if name not in quantity.frame.coordinates:
-            raise ProblemError(unknown_name("coordinate", name, quantity.frame.coordinates))
+        if name not in quantity.frame.names:
+            raise ProblemError(unknown_name("coordinate", name, quantity.frame.names))
         quantity = quantity.differentiate(name)
     return quantity
 
@@ -386,15 +395,3 @@ def substitute(quantity, values: Mapping[Any, object]):
         return done[id(q)]
 
     return visit(quantity)
-
-
-def _evaluate(function, args, kwargs):
-    """A torch function of numbers (the result is a number) and tensors (a tensor), in float64."""
-    value = function(*map(_exact, args), **kwargs)
-    return value if any(isinstance(a, Tensor) for a in args) else value.item()
-
-
-def _exact(a):
-    if isinstance(a, bool) or (isinstance(a, Tensor) and not a.is_floating_point()):
-        return torch.as_tensor(a)
-    return torch.as_tensor(a, dtype=torch.float64) if isinstance(a, (Real, Tensor)) else a

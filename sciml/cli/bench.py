@@ -6,6 +6,7 @@
     sciml bench --suite operator-steps           a step of FNO beside neuraloperator's, a minute
     sciml bench --suite operators-points         operators on points and their baselines, an hour for each seed
     sciml bench --suite meshes                   problems on mesh files beside finite elements, the mesh's matrix
+    sciml bench --suite purchases                which measurements to buy, a quarter of an hour
     sciml bench --suite sampling --time 30       samplers side by side, each row shortened
     sciml bench --suite full --only burgers --write README.md
 """

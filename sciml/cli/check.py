@@ -80,6 +80,9 @@ def _family(problem: Problem, recipe: OperatorRecipe) -> int:
     console().print(Text(problem.title, style="bold"))
     for name, family in problem.inputs.items():
         say(f"input       {name}({', '.join(layout.over[name])}) ~ {family}")
+    if problem.chart:
+        say(f"chart       {', '.join(problem.chart)} of the body, functions of "
+            f"{', '.join(problem.domain.space)} and inputs")
     for u, alphas in problem.derivative_set().items():
         say(f"unknown     {u}: " + ", ".join(u + derivative_suffix(a, problem.coordinates) for a in alphas))
     say("grid        " + " × ".join(f"{a.count} nodes in {a.name}{' (periodic)' if a.periodic else ''}"

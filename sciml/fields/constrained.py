@@ -23,6 +23,7 @@ class Constrained(Field):
 
     def __init__(self, network: Field, frame: Frame, lifts: Sequence, bubbles: Sequence):
         super().__init__()
+        self.collapses = getattr(network, "collapses", False)
         self.network = network
         self.frame = frame
         self.lifts, self.bubbles = tuple(lifts), tuple(bubbles)

@@ -37,6 +37,7 @@ class Enriched(Field):
     def __init__(self, network: Field, frame: Frame, functions: Sequence, outputs: int,
                  dtype: torch.dtype = torch.float64):
         super().__init__()
+        self.collapses = getattr(network, "collapses", False)
         self.network, self.known = network, Known(frame, {"functions": tuple(functions)})
         self.factors = nn.Parameter(torch.zeros(outputs, len(functions), dtype=dtype))
 

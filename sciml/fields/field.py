@@ -19,7 +19,13 @@ from ..errors import ProblemError
 
 
 class Field(nn.Module, ABC):
-    """u_θ: (N, D) → (N, C), with `jet` for its derivatives."""
+    """u_θ: (N, D) → (N, C), with `jet` for its derivatives.
+
+    `collapses` says that `jet` is made of the operations of `calculus/jet.py` alone, which know operators L = Σ c_α ∂^α
+    as streams of their own; others are asked for derivatives one by one.
+    """
+
+    collapses = False
 
     @property
     def head(self) -> tuple[nn.Parameter, ...]:

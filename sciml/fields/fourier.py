@@ -38,6 +38,7 @@ class FourierSeries(Field):
     waves: Tensor
     centre: Tensor
     scale: Tensor
+    collapses = True
 
     def __init__(self, embedding: nn.Module, shape: Shape):
         super().__init__()

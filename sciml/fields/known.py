@@ -7,16 +7,17 @@ solution has a kink, or is as singular as it is in a corner, is a network's best
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..calculus import Frame, Jet, Program, d
-from ..calculus.indices import MultiIndex
+from ..calculus.indices import Stream, parts
 from ..calculus.jet import join
 from ..kept import Kept
 
-Alphas = tuple[MultiIndex, ...]
+Alphas = tuple[Stream, ...]
 Streams = dict[str, list[Tensor | None]]
 
 
@@ -29,7 +30,7 @@ class Known:
     """
 
     def __init__(self, frame: Frame, groups: Mapping[str, Sequence]):
-        self.frame, self.groups = frame, {name: tuple(parts) for name, parts in groups.items()}
+        self.frame, self.groups = frame, {name: tuple(functions) for name, functions in groups.items()}
         self._programs: dict[Alphas, tuple[Program, dict[str, tuple[bool, ...]]]] = {}
         self._kept: Kept[Streams] = Kept()
 
@@ -38,7 +39,7 @@ class Known:
 
         Args:
             X: Points, shape (N, D).
-            alphas: The multi-indices.
+            alphas: The multi-indices and operators.
         """
         return self._kept((X,), lambda: self._streams(X, alphas), alphas)
 
@@ -55,17 +56,24 @@ class Known:
     def _derivatives(self, alphas: Alphas) -> tuple[Program, dict[str, tuple[bool, ...]]]:
         """A program for ∂^α of everything, and by group and α whether it is zero for all."""
         outputs, vanish = {}, {}
-        for name, parts in self.groups.items():
+        for name, functions in self.groups.items():
             flags = []
             for alpha in alphas:
-                along = [n for n, a in zip(self.frame.coordinates, alpha, strict=True) for _ in range(a)]
-                derivatives = [d(part, *along) for part in parts]
+                derivatives = [self._derivative(part, alpha) for part in functions]
                 zero = all(isinstance(q, (int, float)) and q == 0 for q in derivatives)
                 flags.append(zero)
                 if not zero:
                     outputs.update({(name, alpha, c): q for c, q in enumerate(derivatives)})
             vanish[name] = tuple(flags)
         return Program(outputs), vanish
+
+    def _derivative(self, function, stream: Stream):
+        """∂^α f or L f."""
+        total: Any = 0.0
+        for alpha, c in parts(stream):
+            along = [n for n, a in zip(self.frame.coordinates, alpha, strict=True) for _ in range(a)]
+            total = total + c * d(function, *along)
+        return total
 
 
 class Features(nn.Module):

@@ -24,6 +24,7 @@ class Headed(Field):
     """What all of these share: a last layer without activation."""
 
     last: nn.Module
+    collapses = True
 
     @property
     def head(self):

@@ -25,6 +25,7 @@ class Piecewise(Field):
 
     def __init__(self, network: Field, breaks: Mapping[int, Sequence[float]], outputs: int):
         super().__init__()
+        self.collapses = getattr(network, "collapses", False)
         self.network, self.outputs = network, outputs
         self.breaks = {column: tuple(places) for column, places in breaks.items()}
 

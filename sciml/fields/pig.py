@@ -48,6 +48,7 @@ class PIG(Headed):
 
     low: Tensor
     unit: Tensor
+    collapses = False          # its Gaussians are differentiated one multi-index after the other
 
     def __init__(self, bounds: Sequence[tuple[float, float]], centres: int, scale: float, extent: float, shape: Shape):
         super().__init__()

@@ -84,7 +84,7 @@ class BatchSolver(ABC):
         coarse = self.solve(inputs_on(axes), axes, times)
         fine_axes = {name: refine(x, self.periodic) for name, x in axes.items()}
         fine = self.finer().solve(inputs_on(fine_axes), fine_axes, times)
-        errors = torch.stack([_differences(coarse[name], fine[name], len(axes)) for name in coarse]).amax(0)
+        errors = torch.stack([_differences(coarse[name], fine[name], len(axes)) for name in self.gives]).amax(0)
         sizes = "×".join(str(len(x)) for x in axes.values())
         finer = "×".join(str(len(x)) for x in fine_axes.values())
         steps = ", half the time step" if self.finer() != self else ""

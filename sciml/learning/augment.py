@@ -83,9 +83,9 @@ def find_covariance(equations: Equations, layout: Layout, inputs: Mapping[str, T
     if len(layout.axes) != 1 or layout.axes[0].periodic or layout.times is not None:
         raise ProblemError("augment=covariance is for steady problems in one coordinate that does not repeat; take "
                            "augment=symmetry or none")
-    if equations.free:
-        raise ProblemError(f"augment=covariance needs every unknown given at both ends, and {min(equations.free)!r} is "
-                           "free; take augment=none")
+    if ends := equations.free or {f for _, own in equations.faces for f in own}:
+        raise ProblemError(f"augment=covariance needs every unknown given at both ends, and {min(ends)!r} is free; "
+                           "take augment=none")
     fine = layout.at(FINE)
     fine = replace(fine, axes=(replace(fine.axes[0], scheme="differences", order=2),))
     coarse = layout.axes[0].nodes()

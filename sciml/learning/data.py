@@ -28,7 +28,8 @@ class DataOptions:
         fresh: Whether every epoch of a training without solutions draws new input functions.
         points: Collocation points of a step with residual=trunk.
         seed: Of the draw; the training's own seed leaves the data as they are.
-        file: HDF5 file that the samples are kept in; made if it does not exist. "": they are made for each run.
+        file: HDF5 file that the samples are kept in; looked for in the current folder and beside the
+            problem file; made in the first if it is in neither. "": samples are made for each run.
     """
 
     grid: int | tuple[int, ...] = 64

@@ -59,10 +59,13 @@ POINTS: dict[str, OperatorModel] = {
 }
 
 
+MODELS = {**OPERATORS, **POINTS}
+
+
 def is_operator(model: object) -> bool:
     """Whether a model of this name learns operators; a mapping's name counts."""
     name = model.get("name") if isinstance(model, Mapping) else model
-    return isinstance(name, str) and name in OPERATORS
+    return isinstance(name, str) and name in MODELS
 
 
 def build_model(name: str, layout: Layout, options: Mapping[str, object], seed: int, dtype: torch.dtype) -> nn.Module:

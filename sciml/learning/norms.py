@@ -7,7 +7,8 @@
 r₀ is the residual of u = G, what a network that gives 0 leaves. For a coefficient between a₋ and a₊, rᵀA₀⁻¹r is
 the squared error in the energy norm up to the factor a₊/a₋ (the residual transform of De Ryck et al. 2024,
 arXiv:2310.05801, on a grid); |r|² weighs the error of mode k by k⁴ instead. c and σ are the equation's own: its
-linearisation at G, averaged over a batch, applied to t and to the modes.
+linearisation at G, averaged over a batch, applied to t and to the modes. On faces that have conditions with derivatives
+the modes end level, and the rows of these conditions have the plain mean square.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from .equations import Equations
 from .layout import Layout
 
 Norm = Callable[[Tensor], Tensor]
+Faces = frozenset[str]
 
 
 class Plain:
@@ -40,12 +42,13 @@ class InverseLaplacian:
         axes: Of the grid; periodic ones keep all nodes, the others those inside.
         power: p.
         like: Dtype and device.
+        level: Faces at which functions are level instead of zero.
     """
 
-    def __init__(self, axes: Sequence[GridAxis], power: float, like: Tensor):
+    def __init__(self, axes: Sequence[GridAxis], power: float, like: Tensor, level: Faces = frozenset()):
         self.bases, sizes = [], []
         for axis in axes:
-            values, vectors = torch.linalg.eigh(_second(axis))
+            values, vectors = torch.linalg.eigh(_second(axis, level))
             self.bases.append(vectors.to(like))
             sizes.append(values.clamp(min=0.0))
         total = torch.zeros(())
@@ -55,19 +58,27 @@ class InverseLaplacian:
         self.weights = total.clamp(min=floor).pow(-power).to(like)
 
     def __call__(self, r: Tensor) -> Tensor:
-        for i, S in enumerate(self.bases):
-            r = (r.movedim(i + 1, -1) @ S).movedim(-1, i + 1)
-        return (r.square() * self.weights[..., None]).flatten(1).sum(1)
+        return (_modes(r, self.bases).square() * self.weights[..., None]).flatten(1).sum(1)
 
 
-def _second(axis: GridAxis) -> Tensor:
-    """−∂² with three points, symmetric."""
+def _modes(r: Tensor, bases: Sequence[Tensor]) -> Tensor:
+    """Coefficients along the first axes, a basis for each."""
+    for i, S in enumerate(bases):
+        r = (r.movedim(i + 1, -1) @ S).movedim(-1, i + 1)
+    return r
+
+
+def _second(axis: GridAxis, level: Faces = frozenset()) -> Tensor:
+    """−∂² with three points on the nodes inside, symmetric; at level ends the node beyond has its neighbour's value."""
     n = axis.count if axis.periodic else axis.count - 2
     A = 2 * torch.eye(n, dtype=torch.float64)
     A -= torch.diag(torch.ones(n - 1, dtype=torch.float64), 1) + torch.diag(torch.ones(n - 1, dtype=torch.float64), -1)
     if axis.periodic:
         A[0, -1] -= 1.0
         A[-1, 0] -= 1.0
+    for end, i in (("-", 0), ("+", -1)):
+        if f"{axis.name}{end}" in level:
+            A[i, i] -= 1.0
     return A / axis.step**2
 
 
@@ -79,11 +90,13 @@ class InverseEvolution:
         rate: c by component, (K,); 0: the equation has no ∂_t.
         symbol: σ by mode and component, (modes…, K), at the eigenvectors of −Δ_h in space.
         like: Dtype and device.
+        level: Faces at which functions are level instead of zero.
     """
 
-    def __init__(self, axes: Sequence[GridAxis], rate: Tensor, symbol: Tensor, like: Tensor):
+    def __init__(self, axes: Sequence[GridAxis], rate: Tensor, symbol: Tensor, like: Tensor,
+                 level: Faces = frozenset()):
         space, time = axes[:-1], axes[-1]
-        self.bases = [torch.linalg.eigh(_second(a))[1].to(like) for a in space]
+        self.bases = [torch.linalg.eigh(_second(a, level))[1].to(like) for a in space]
         D = time.matrix(1)[1:, 1:]                                  # u = 0 at the first node
         eye = torch.eye(len(D), dtype=torch.float64)
         rate, symbol = rate.double().cpu(), symbol.double().cpu()
@@ -97,9 +110,7 @@ class InverseEvolution:
         self.inverse = torch.linalg.inv(P).to(like)                 # (modes…, K, m, m)
 
     def __call__(self, r: Tensor) -> Tensor:
-        for i, S in enumerate(self.bases):
-            r = (r.movedim(i + 1, -1) @ S).movedim(-1, i + 1)
-        r = r.movedim(-2, -1)                                       # (B, modes…, K, m)
+        r = _modes(r, self.bases).movedim(-2, -1)                                       # (B, modes…, K, m)
         return torch.einsum("...ij,...j->...i", self.inverse, r).square().flatten(1).mean(1)
 
 
@@ -112,16 +123,18 @@ def build_norms(equations: Equations, layout: Layout, inputs: Mapping[str, Tenso
         inputs: Some input functions, for averages.
         kind: "inverse" or "none".
     """
+    faces: dict[str, Norm] = {b.name: Plain() for b, _ in equations.faces}
     names = [b.name for b in equations.blocks]
     if kind == "none" or equations.free:               # modes vanish at both ends or repeat
-        return {n: Plain() for n in names}
+        return {n: Plain() for n in names} | faces
     G = equations.lift(layout, inputs)
+    level = frozenset(f for _, own in equations.faces for f in own)
     if "t" not in layout.names:
         orders = {b.name: _order(b) for b in equations.blocks}
-        return {n: InverseLaplacian(layout.axes, orders[n] / 2, G) for n in names}
+        return {n: InverseLaplacian(layout.axes, orders[n] / 2, G, level) for n in names} | faces
     if layout.names[-1] != "t":
-        return {n: Plain() for n in names}
-    found: dict[str, Norm] = {}
+        return {n: Plain() for n in names} | faces
+    found = faces
     time = layout.axes[-1]
     t = (time.nodes() - time.low).to(G)
     ramp = _slope(equations, layout, G, inputs, torch.ones_like(G) * t[:, None])
@@ -129,10 +142,22 @@ def build_norms(equations: Equations, layout: Layout, inputs: Mapping[str, Tenso
         if _order_in_time(block, equations.coordinates) > 1:
             found[block.name] = Plain()
             continue
-        K = ramp[i].shape[-1]
         rate = ramp[i][..., 0, :].flatten(0, -2).mean(0).double()   # at the first time: c, before σ t counts
-        found[block.name] = InverseEvolution(layout.axes, rate, _symbols(equations, layout, G, inputs, i, K), G)
+        symbol = _symbols(equations, layout, G, inputs, i, level)
+        found[block.name] = InverseEvolution(layout.axes, rate, symbol, G, level)
     return found
+
+
+def sizes(start: Tensor, reach: Tensor) -> Tensor:
+    """What squared residuals are measured by, (B,): those of G; of G + s B for an equation that G itself solves.
+
+    Args:
+        start: |R[G]|², (B,).
+        reach: Mean |R[G + s B]|².
+    """
+    own = start.max()
+    size = torch.where(own > 1e-12 * reach, start.maximum(1e-12 * own), reach.to(start))
+    return size.clamp(min=torch.finfo(size.dtype).tiny)
 
 
 def _slope(equations: Equations, layout: Layout, G: Tensor, inputs: Mapping[str, Tensor], v: Tensor) -> list[Tensor]:
@@ -142,10 +167,10 @@ def _slope(equations: Equations, layout: Layout, G: Tensor, inputs: Mapping[str,
     return list(torch.func.jvp(residuals, (G,), (v,))[1])
 
 
-def _symbols(equations: Equations, layout: Layout, G: Tensor, inputs, block: int, K: int) -> Tensor:
+def _symbols(equations: Equations, layout: Layout, G: Tensor, inputs, block: int, level: Faces) -> Tensor:
     """σ at every mode in space: fitted to c₀ + c₁ λ through the modes of some eigenvalues λ, (modes…, K)."""
     space = layout.axes[:-1]
-    pairs = [torch.linalg.eigh(_second(a)) for a in space]
+    pairs = [torch.linalg.eigh(_second(a, level)) for a in space]
     lam = torch.zeros((), dtype=torch.float64)
     for values, _ in pairs:
         lam = lam[..., None] + values.clamp(min=0.0)
@@ -157,8 +182,9 @@ def _symbols(equations: Equations, layout: Layout, G: Tensor, inputs, block: int
             k = max(int(share * len(values)), 1)
             v = v[..., None] * vectors[:, k]
             value += float(values[k])
-        full = torch.zeros(*layout.shape[:-1], dtype=torch.float64)
-        full[tuple(slice(None) if a.periodic else slice(1, -1) for a in space)] = v
+        full = v
+        for d, a in enumerate(space):
+            full = full if a.periodic else _ended(full, d, [f"{a.name}{end}" in level for end in "-+"])
         image = _slope(equations, layout, G, inputs, torch.ones_like(G) * full.to(G)[..., None, None])[block]
         projected = (image * v.to(G)[..., None, None]).flatten(1, -2).sum(1).mean(0) / (layout.shape[-1] - 1)
         rows.append(projected.double().cpu())
@@ -166,6 +192,12 @@ def _symbols(equations: Equations, layout: Layout, G: Tensor, inputs, block: int
     A = torch.tensor([[1.0, s] for s in sizes], dtype=torch.float64)
     fit = torch.linalg.lstsq(A, torch.stack(rows)).solution          # (2, K)
     return fit[0] + fit[1] * lam[..., None]
+
+
+def _ended(v: Tensor, axis: int, level: Sequence[bool]) -> Tensor:
+    """Values at the nodes inside and at both ends of an axis, there zero or the neighbour's."""
+    ends = [v.narrow(axis, i, 1) * float(same) for i, same in zip((0, v.shape[axis] - 1), level, strict=True)]
+    return torch.cat([ends[0], v, ends[1]], axis)
 
 
 def _order(block: Block) -> int:

@@ -12,7 +12,7 @@ from ..errors import ProblemError, check_types, look_up, unknown_name
 from ..objective.recipe import check_device, put_option
 from ..optim import build_optimizer, is_optimizer, needs, optimizer_class, optimizer_name
 from .data import DataOptions
-from .models import OPERATORS, POINTS
+from .models import MODELS
 
 LOSSES = ("auto", "data", "residual", "both")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -69,7 +69,7 @@ class OperatorRecipe:
 
     def __post_init__(self):
         check_types(self)
-        look_up("operator model", self.model, {**OPERATORS, **POINTS})
+        look_up("operator model", self.model, MODELS)
         look_up("loss", self.loss, dict.fromkeys(LOSSES))
         look_up("schedule", self.schedule, dict.fromkeys(SCHEDULES))
         look_up("dtype", self.dtype, DTYPES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -133,7 +134,7 @@ def stored_samples(problem: Problem, layout: Layout, path: str, train: int, test
 
     Args:
         problem, layout: As in `draw`.
-        path: HDF5 file.
+        path: HDF5 file, see `found_file`.
         train, test: Numbers of functions.
         seed: Of the draws, which are other functions than those of `draw`.
         heard: Told (done, total).
@@ -148,6 +149,7 @@ def stored_samples(problem: Problem, layout: Layout, path: str, train: int, test
     assert isinstance(problem.reference, BatchSolver)
     nodes = layout.nodes
     times = _times(problem, layout, nodes)
+    path = found_file(problem, path)
     try:
         store = make_samples(path, laws, problem.reference, nodes, {"train": train, "test": test}, seed, times=times,
                              progress=heard or False)
@@ -159,6 +161,14 @@ def stored_samples(problem: Problem, layout: Layout, path: str, train: int, test
         fields = store.read(part, dtype=torch.float64)
         found.append(Samples({n: fields[n] for n in laws}, _arranged(fields, layout)))
     return found[0], found[1], store.seconds
+
+
+def found_file(problem: Problem, path: str) -> str:
+    """A file that is there, in the current folder or beside the problem file; else the path as it is, to be made."""
+    if problem.source is None or Path(path).is_absolute() or Path(path).exists():
+        return path
+    beside = problem.source.path.resolve().parent / path
+    return str(beside) if beside.is_file() else path
 
 
 def accuracy(problem: Problem, layout: Layout, seed: int, count: int = 4) -> Accuracy:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import ProblemError, look_up
+from ..errors import ProblemError, TrainingError, look_up
 from ..metrics import overall
 from ..problem import Problem, load_problem
 from ..samples.make import describe
@@ -26,6 +26,8 @@ from .samples import Samples, accuracy, solve_samples
 from .training import OperatorTraining
 from .tune import tuned
 
+SCALES = (0.5, 1.0, 1.5, 2.0)     # of the grids in `OperatorSolution.resolution`
+SECONDS = 10.0                    # that the reference solver may take there
 
 @dataclass(eq=False)
 class OperatorSolution:
@@ -212,6 +214,33 @@ class OperatorSolution:
                                 len(layout.unknowns)).mean(0)
         return {u: float(e) for u, e in zip(layout.unknowns, found, strict=True)}
 
+    def resolution(self) -> dict[str, np.ndarray]:
+        """Mean errors on coarser and finer grids against the reference solver there, by unknown, and "nodes".
+
+        Grids of 0.5, 1, 1.5 and 2 times the intervals, without training on them, on as many test functions (16 at
+        most) as the reference solver does in some ten seconds; "nodes" are those along the first axis. Grids that the
+        model or the solver does not take are left out; {} where fewer than two remain.
+        """
+        if "resolution" in self._kept:
+            return self._kept["resolution"]
+        training, axes = self.training, self.layout.axes
+        solved = training.data.test + (training.data.train if training.train.outputs is not None else 0)
+        each = training.solved_seconds / solved * sum(k ** len(axes) for k in SCALES)
+        count = int(min(16, training.data.test, SECONDS / max(each, 1e-9)))
+        found: dict[str, list[float]] = {"nodes": [], **{u: [] for u in self.layout.unknowns}}
+        for k in SCALES if count else ():
+            grid = tuple(round(a.count * k) if a.periodic else round((a.count - 1) * k) + 1 for a in axes)
+            try:
+                errors = self.error_on(grid, count)
+            except (ProblemError, TrainingError):
+                continue
+            found["nodes"].append(grid[0])
+            for u, error in errors.items():
+                found[u].append(error)
+        kept = {n: np.array(v) for n, v in found.items()} if len(found["nodes"]) > 1 else {}
+        self._kept["resolution"] = kept
+        return kept
+
     @torch.no_grad()
     def timing(self, repeats: int = 3) -> dict[str, float]:
         """Seconds for one function: the operator's (in batches of 20) and the reference solver's, and the break-even.
@@ -306,8 +335,11 @@ class OperatorSolution:
             if one.outputs is not None:
                 groups[f"{label}reference"] = self._named(training.targets(one).double().cpu().numpy()[0])
             groups[f"{label}inputs"] = {n: v[0].double().cpu().numpy() for n, v in one.inputs.items()}
+            if body := training.places.at(layout, one.inputs):
+                groups[f"{label}body"] = {n: v[0].double().cpu().numpy() for n, v in body.items()}
         if len(errors):
             groups["errors"] = {u: self._errors()[:, c] for c, u in enumerate(layout.unknowns)}
+            groups["resolution"] = self.resolution()
         return attributes, groups
 
     def plot(self, path) -> Path:

@@ -9,14 +9,18 @@ reflection that turns u into −u does not.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from ..calculus.grids import MATCHED
 from ..errors import ProblemError
+from ..problem import Problem
+from .data import DataOptions
 from .equations import Equations
-from .layout import Layout
+from .layout import Layout, make_layout
+from .samples import draw
 
 Map = Callable[[Tensor, tuple[str, ...]], Tensor]
 
@@ -140,3 +144,23 @@ def find_symmetries(equations: Equations, layout: Layout, inputs: Mapping[str, T
         raise ProblemError("augment=symmetry: the equations and conditions are invariant under no reflection, exchange "
                            "or shift of the axes; leave augment out")
     return found
+
+
+def family_symmetries(problem: Problem, equations: Equations, layout: Layout, data: DataOptions) -> Symmetries:
+    """The symmetries of a family on an operator's grid, tried on one of all coordinates, also where it has no time.
+
+    Args:
+        problem: The family.
+        equations: Its equations.
+        layout: The operator's grid.
+        data: Of its samples.
+
+    Raises:
+        ProblemError: There is none.
+    """
+    sizes = dict(zip(layout.names, layout.shape, strict=True))
+    if "t" in problem.domain.names:
+        sizes.setdefault("t", max(2 * MATCHED, data.order + 3))
+    tested = make_layout(problem, replace(data, times="auto", history=0, unroll=0, grid=tuple(sizes.values())), True)
+    found = find_symmetries(equations, tested, draw(problem, tested, min(8, data.train), data.seed))
+    return replace(found, layout=layout)

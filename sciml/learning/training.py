@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..calculus.grids import MATCHED
 from ..errors import ProblemError
 from ..generators import BatchSolver
-from ..operators import DeepONet
+from ..operators import NUNO, DeepONet
 from ..problem import Problem
 from .augment import find_covariance
 from .equations import Equations
 from .layout import Layout, make_layout
 from .learner import Learner
 from .march import rollout, stretch
-from .models import OPERATORS, Normaliser, Operator, build_model, first_differences, relative_errors, resampled
-from .norms import Norm, Plain, build_norms
+from .models import (
+    MODELS,
+    POINTS,
+    Normaliser,
+    Operator,
+    build_model,
+    build_point_model,
+    first_differences,
+    relative_errors,
+    resampled,
+)
+from .norms import Norm, Plain, build_norms, sizes
 from .parallel import join
+from .places import Places
 from .recipe import DTYPES, OperatorRecipe
 from .samples import Samples, check_files, coefficients, draw, solve_samples, stored_samples
-from .symmetry import Symmetries, find_symmetries
+from .symmetry import family_symmetries
 from .trunk import TrunkResidual
 
 EVALUATED = 50            # functions per pass without gradients
@@ -46,6 +56,9 @@ class OperatorTraining(Learner):
             raise ProblemError(f"model={recipe.model} learns a map from functions to functions, and the problem has no "
                                "random inputs; give it inputs=dict(a=GaussianRandomField(…)), or take model=mlp")
         self.problem, self.data = problem, recipe.data_options()
+        if problem.chart and self.data.history:
+            raise ProblemError("data.history: snapshots do not say which body they are of; leave it out where the "
+                               "problem has a chart")
         solvable = isinstance(problem.reference, BatchSolver)
         loss = recipe.loss if recipe.loss != "auto" else "data" if solvable else "residual"
         if loss != "residual" and not solvable:
@@ -57,20 +70,27 @@ class OperatorTraining(Learner):
                                    f"{', '.join(absent)} to test on; train with loss=data, or leave reference= out")
         self.recipe = recipe = replace(recipe, loss=loss)
         self.layout = make_layout(problem, self.data, loss != "data")
+        self.places = Places(problem)
         self.dtype, self.device = DTYPES[recipe.dtype], join(recipe.device)
         self._make_samples(solvable, heard)
         self.equations = Equations(problem) if loss != "data" or recipe.augment != "none" else None
         few = {n: v[:8] for n, v in self.exact_inputs.items()}
         if self.equations is not None and loss != "data":
             self.equations.check(self.layout, few)
-        self.symmetries = self._find_symmetries() if recipe.augment == "symmetry" else None
+        self.symmetries = family_symmetries(problem, self._equations(), self.layout, self.data) \
+            if recipe.augment == "symmetry" else None
         changes = recipe.augment == "covariance"
         self.covariance = find_covariance(self._equations(), self.layout, few) if changes else None
         self.operator = self._build().to(self.device)
+        on_faces = self.equations is not None and bool(self.equations.faces)
+        if on_faces and recipe.residual == "trunk":
+            raise ProblemError("residual=trunk takes points inside, and a condition has derivatives on a face; take "
+                               "residual=grid")
         by_trunk = recipe.residual == "trunk" or (recipe.residual == "auto" and recipe.model == "deeponet"
-                                                  and not problem.rough)
+                                                  and not problem.rough and not on_faces)
         self.norms = build_norms(self._equations(), self.layout, self._cast(few), recipe.precondition) \
             if loss != "data" else {}
+        self._kept_starts: list[Tensor] = []
         self.reach: dict[str, Tensor] = {}             # |R[G + s B]|² by equation
         if loss != "data":
             self.operator.scale.fill_(self._find_scale())
@@ -131,10 +151,13 @@ class OperatorTraining(Learner):
     def _build(self) -> Operator:
         recipe, layout = self.recipe, self.layout
         one = layout if not self.data.unroll else layout.first(layout.history + 1)
-        model = build_model(recipe.model, one, recipe.options.get("model", {}), recipe.seed, self.dtype)
         periodic = tuple(a.periodic for a in layout.axes)
         channels = self.channels(self.train)
-        parts = layout.sensor_counts if OPERATORS[recipe.model].sensors else ()
+        model = self._point_model(one, channels) if recipe.model in POINTS else \
+            build_model(recipe.model, one, recipe.options.get("model", {}), recipe.seed, self.dtype)
+        parts = layout.sensor_counts if MODELS[recipe.model].sensors else ()
+        if recipe.model in POINTS:
+            channels = channels.flatten(1, -2)
         encoder = Normaliser(channels, False, (False,) * (channels.ndim - 2), parts)
         decoder = None
         if recipe.loss == "data":
@@ -147,23 +170,24 @@ class OperatorTraining(Learner):
                 targets = torch.cat([targets, *(self.symmetries.random(torch.Generator().manual_seed(k))(
                     targets, layout.names) for k in range(16))])
             decoder = Normaliser(targets, not all(periodic), periodic)
-        return Operator(model, OPERATORS[recipe.model].grid, encoder, decoder)
+        return Operator(model, MODELS[recipe.model].grid, encoder, decoder)
 
-    def _find_symmetries(self) -> Symmetries:
-        """Those of the equations, on a grid of all coordinates, also where the operator's own has no time."""
-        layout, sizes = self.layout, dict(zip(self.layout.names, self.layout.shape, strict=True))
-        if "t" in self.problem.domain.names:
-            sizes.setdefault("t", max(2 * MATCHED, self.data.order + 3))
-        whole = replace(self.data, times="auto", history=0, unroll=0, grid=tuple(sizes.values()))
-        tested = make_layout(self.problem, whole, True)
-        found = find_symmetries(self._equations(), tested, draw(self.problem, tested, min(8, self.data.train),
-                                                                self.data.seed))
-        return replace(found, layout=layout)
+    def _point_model(self, layout: Layout, channels: Tensor) -> nn.Module:
+        """A model that takes the nodes as points of the bodies."""
+        recipe = self.recipe
+        X, _ = self.places.weighted(layout, self.train.inputs, channels)
+        flat = X.reshape(-1, X.shape[-1])
+        bounds = [(float(a), float(b)) for a, b in zip(flat.amin(0), flat.amax(0), strict=True)]
+        model = build_point_model(recipe.model, channels.shape[-1], layout.outputs, bounds,
+                                  recipe.options.get("model", {}), recipe.seed, self.dtype)
+        if isinstance(model, NUNO):
+            model.fit(X.double().expand(len(channels), *X.shape[-2:]))
+        return model
 
     def channels(self, samples: Samples) -> Tensor:
         """What goes in, (B, n_1, …, n_d, F)."""
         H, C = self.layout.history, len(self.layout.unknowns)
-        if OPERATORS[self.recipe.model].sensors:
+        if MODELS[self.recipe.model].sensors:
             return self.layout.sensed(samples.inputs)
         if H:
             assert samples.outputs is not None
@@ -200,33 +224,54 @@ class OperatorTraining(Learner):
 
     # the loss --------------------------------------------------------------------------------------------------------
 
+    def _on(self, layout: Layout, inputs: Mapping[str, Tensor]) -> Callable[[Tensor], Tensor]:
+        """The operator on a grid, from channels (B, n_1, …, n_d, F) to outputs."""
+        if MODELS[self.recipe.model].sensors:
+            return lambda v: self.operator(v, layout.points().to(v), shape=layout.shape)
+        if self.recipe.model not in POINTS:
+            return lambda v: self.operator(v, layout.coordinates(v))
+
+        def at_points(v: Tensor) -> Tensor:
+            X, weights = self.places.weighted(layout, inputs, v)
+            return self.operator(v.flatten(1, -2), X, weights, layout.shape)
+
+        return at_points
+
     def predict(self, channels: Tensor, inputs: Mapping[str, Tensor], layout: Layout | None = None) -> Tensor:
         """û on a grid, (B, n_1, …, n_d, C K)."""
         layout = layout or self.layout
-        if OPERATORS[self.recipe.model].sensors:
-            out = self.operator(channels, layout.points().to(channels), shape=layout.shape)
-        elif self.data.unroll:
-            at = layout.coordinates(channels)
-            return rollout(lambda window: self.operator(window, at), channels, layout.steps)
-        else:
-            out = self.operator(channels, layout.coordinates(channels))
+        apply = self._on(layout, inputs)
+        out = rollout(apply, channels, layout.steps) if self.data.unroll else apply(channels)
         if self.operator.decoder is not None:
             return out
         equations = self._equations()
         return equations.lift(layout, inputs) + equations.bubble(layout, inputs) * out
 
-    def _residual_loss(self, u: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Mean over the batch of |r|/|r₀|, summed over the equations."""
-        equations, layout = self._equations(), self.layout
-        found = equations.residuals(layout, u, inputs)
-        with torch.no_grad():
-            start = equations.residuals(layout, equations.lift(layout, inputs).expand_as(u), inputs)
+    def _residual_loss(self, u: Tensor, inputs: Mapping[str, Tensor], start: Sequence[Tensor] | None = None) -> Tensor:
+        """Mean over the batch of |r|/|r₀|, summed over the equations; |r₀|² by equation where it is known."""
+        found = self._equations().residuals(self.layout, u, inputs)
         total = u.new_zeros(())
-        for r, r0 in zip(found, start, strict=True):
-            norm = self.norms[r.name]
-            size = _sizes(norm(r0.values), self.reach[r.name])
-            total = total + (norm(r.values) / size).sqrt().mean()
+        for r, r0 in zip(found, self._start(inputs, len(u)) if start is None else start, strict=True):
+            total = total + (self.norms[r.name](r.values) / sizes(r0, self.reach[r.name])).sqrt().mean()
         return total
+
+    @torch.no_grad()
+    def _start(self, inputs: Mapping[str, Tensor], count: int) -> list[Tensor]:
+        """|r₀|² of u = G, (B,) by equation."""
+        equations, layout = self._equations(), self.layout
+        G = equations.lift(layout, inputs)
+        found = equations.residuals(layout, G.expand(count, *G.shape[1:]), inputs)
+        return [self.norms[r.name](r.values) for r in found]
+
+    def _starts(self, index: Tensor) -> list[Tensor] | None:
+        """The same of training functions, found once; None where augmentation changes them."""
+        if self.symmetries is not None or self.covariance is not None:
+            return None
+        if not self._kept_starts:
+            parts = [self._start(few.inputs, len(few)) for i in range(0, len(self.train), EVALUATED)
+                     if (few := self.train.part(slice(i, i + EVALUATED)))]
+            self._kept_starts = [torch.cat(each) for each in zip(*parts, strict=True)]
+        return [each[index.to(self.device)] for each in self._kept_starts]
 
     def _data_loss(self, u: Tensor, target: Tensor) -> Tensor:
         C = len(self.layout.unknowns)
@@ -246,6 +291,7 @@ class OperatorTraining(Learner):
     def _draw(self, first: int) -> None:
         data = self.data
         self.train = Samples(self._cast(draw(self.problem, self.layout, data.train, data.seed, first)))
+        self._kept_starts = []
         if self.trunk is not None:
             self._coefficients = coefficients(self.problem, data.train, data.seed, first)
 
@@ -255,7 +301,7 @@ class OperatorTraining(Learner):
         if self.data.unroll:
             return self._march_loss(batch)
         if self.trunk is None:
-            return self._loss(batch)
+            return self._loss(batch, index)
         loss = self._trunk_loss(self.trunk, batch, index)
         if self.recipe.loss == "both":
             loss = loss + self._data_loss(self.predict(self.channels(batch), batch.inputs), self.targets(batch))
@@ -279,7 +325,7 @@ class OperatorTraining(Learner):
         total = X.new_zeros(())
         norm = Plain()
         for name, r in found.items():
-            total = total + (norm(r) / _sizes(norm(start[name]), self._trunk_reach[name])).sqrt().mean()
+            total = total + (norm(r) / sizes(norm(start[name]), self._trunk_reach[name])).sqrt().mean()
         return total
 
     def _batch(self, index: Tensor) -> Samples:
@@ -297,19 +343,18 @@ class OperatorTraining(Learner):
         data, C = self.data, len(self.layout.unknowns)
         assert batch.outputs is not None
         window, later = stretch(batch.outputs, data.history, data.unroll, C, self.generator)
-        at = self.layout.coordinates(window)
-        found = rollout(lambda w: self.operator(w, at), window, data.unroll, data.pushforward)
+        found = rollout(self._on(self.layout, batch.inputs), window, data.unroll, data.pushforward)
         if data.pushforward:
             found, later = found[..., -C:], later[..., -C:]
         return self._data_loss(found, later)
 
-    def _loss(self, batch: Samples) -> Tensor:
+    def _loss(self, batch: Samples, index: Tensor | None = None) -> Tensor:
         u = self.predict(self.channels(batch), batch.inputs)
         loss = u.new_zeros(())
         if self.recipe.loss != "residual":
             loss = loss + self._data_loss(u, self.targets(batch))
         if self.recipe.loss != "data":
-            loss = loss + self._residual_loss(u, batch.inputs)
+            loss = loss + self._residual_loss(u, batch.inputs, None if index is None else self._starts(index))
         return loss
 
     @torch.no_grad()
@@ -325,7 +370,7 @@ class OperatorTraining(Learner):
 
     def _channels_on(self, layout: Layout, samples: Samples) -> Tensor:
         """What goes in on another grid; a DeepONet's sensors stay where they were."""
-        if not OPERATORS[self.recipe.model].sensors:
+        if not MODELS[self.recipe.model].sensors:
             return layout.channels(samples.inputs)
         return self.layout.sensed({n: resampled(v, layout.over[n], layout, self.layout)
                                    for n, v in samples.inputs.items()})
@@ -349,15 +394,3 @@ class OperatorTraining(Learner):
         super().load_state_dict(state)
         if self.data.fresh and self.recipe.loss == "residual" and self.epoch > 1:
             self._draw((self.epoch - 1) * self.data.train)
-
-
-def _sizes(start: Tensor, reach: Tensor) -> Tensor:
-    """What squared residuals are measured by, (B,): those of G; of G + s B for an equation that G itself solves.
-
-    Args:
-        start: |R[G]|², (B,).
-        reach: Mean |R[G + s B]|².
-    """
-    own = start.max()
-    size = torch.where(own > 1e-12 * reach, start.maximum(1e-12 * own), reach.to(start))
-    return size.clamp(min=torch.finfo(size.dtype).tiny)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..calculus import Frame, Program, Quantity
-from ..calculus.program import _Slot
+from ..calculus.collapse import Slot
 from ..errors import ProblemError
 from ..problem import Problem, Setting
 from ..problem.family import Drawn
@@ -95,7 +95,7 @@ class TrunkResidual:
         drawn, args = step[1], step[2]
         columns = []
         for argument in args:
-            if isinstance(argument, _Slot):
+            if isinstance(argument, Slot):
                 (kind, name, _) = program._steps[argument.index][1]
                 assert kind == "coordinate"
                 columns.append(X[:, self.problem.coordinates.index(name)])

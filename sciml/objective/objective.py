@@ -14,8 +14,6 @@ Energies are no squares: λ_b E_b is added to L as it is, for methods that take 
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -23,12 +21,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..calculus import engine_for
+from ..calculus import Program, TaylorForward, engine_for
 from ..calculus.engines import Engine
 from ..calculus.factored import FactoredJacobian
 from ..points import Points
 from ..precondition import Transform
 from ..problem import Block, Problem
+from .compiler import has_compiler
 from .linearize import Linearizer
 from .parameters import TrainableParameters
 
@@ -92,12 +91,13 @@ class Objective(nn.Module):
             engine: Instead of the objective's own.
         """
         X = points.X
-        requests = block.program.requests
         engine = engine or self.engine
+        program = self._program(block, engine)
+        requests = program.requests
         unknowns = self.problem.setting.unknowns
         leaves = dict(engine.derivatives(self.field, X, requests, unknowns, tape)) if requests else {}
         N = X.shape[0]
-        for key in block.program.leaves:
+        for key in program.leaves:
             kind, name, _ = key
             if kind == "coordinate":
                 leaves[key] = X[:, points.names.index(name)]
@@ -108,7 +108,12 @@ class Objective(nn.Module):
                 leaves[key] = (data or {})[name]
             elif kind == "parameter":
                 leaves[key] = self.parameters_.value(name, N if copies is not None else None, copies)
-        return torch.stack(block.program(leaves, X[:, 0]), dim=1)
+        return torch.stack(program(leaves, X[:, 0]), dim=1)
+
+    def _program(self, block: Block, engine: Engine) -> Program:
+        """A block's program, with operators as streams where engine and field know them."""
+        whole = isinstance(engine, TaylorForward) and getattr(self.field, "collapses", False)
+        return block.program.collapsed() if whole and isinstance(block.program, Program) else block.program
 
     def compile_pass(self, backend: str = "inductor") -> bool:
         """Compiles `values`, the pass that every loss is made of, as one graph without breaks (torch.compile).
@@ -121,12 +126,13 @@ class Objective(nn.Module):
         Returns:
             Whether it was compiled; False, with a warning, on a machine without a C++ compiler.
         """
-        if self.device.type == "cpu" and backend == "inductor" and not _has_compiler():
+        if self.device.type == "cpu" and backend == "inductor" and not has_compiler():
             log.warning("no C++ compiler was found, so the pass runs eagerly; install g++ or clang++, or set CXX")
             return False
         X = torch.zeros(1, len(self.problem.coordinates), dtype=self.dtype, device=self.device)
         for block in self.blocks:                 # fields make their tables here: programs cannot be made while tracing
-            self.engine.derivatives(self.field, X, block.program.requests, self.problem.setting.unknowns)
+            self.engine.derivatives(self.field, X, self._program(block, self.engine).requests,
+                                    self.problem.setting.unknowns)
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
         self._pass = torch.compile(self.values, fullgraph=True, dynamic=False, backend=backend)
         return True
@@ -392,8 +398,3 @@ class Objective(nn.Module):
             return torch.cat(parts)
 
         return evaluate
-
-
-def _has_compiler() -> bool:
-    """Whether torch's inductor finds a C++ compiler."""
-    return any(shutil.which(name) for name in (os.environ.get("CXX"), "g++", "clang++") if name)

@@ -1,7 +1,8 @@
 """Figures of a solution operator: samples of median and of largest error, and how errors are spread.
 
 `operator_figure` shows input, prediction, reference and error of two test functions; `operator_errors_figure` the
-distribution of errors, their growth in time, and the spectra of prediction, reference and error.
+distribution of errors, the spectra of prediction, reference and error, the growth of errors in time, and errors on
+grids that the operator was not trained on.
 """
 
 from __future__ import annotations
@@ -41,11 +42,15 @@ class OperatorData:
         inputs: Input functions of the sample of median error, by name.
         worst: "inputs", "prediction" and "reference" of the sample of largest error.
         errors: Relative errors of the test samples by unknown, (B,).
+        bodies: Where the nodes of both samples are, by coordinate of the body; {} where they are those of the grid.
+        resolution: Mean errors on grids of other resolutions by unknown, and their "nodes" along the first axis.
     """
 
     inputs: Arrays
     worst: dict[str, Arrays]
     errors: Arrays = field(default_factory=dict)
+    bodies: tuple[Arrays, Arrays] = ({}, {})
+    resolution: Arrays = field(default_factory=dict)
 
 
 def read_operator(run: RunData) -> OperatorData | None:
@@ -55,7 +60,8 @@ def read_operator(run: RunData) -> OperatorData | None:
             return None
         group = lambda name: {k: np.asarray(v) for k, v in file[name].items()} if name in file else {}
         worst = {k: group(f"worst/{k}") for k in ("inputs", "prediction", "reference")}
-        return OperatorData(group("inputs"), worst, group("errors"))
+        return OperatorData(group("inputs"), worst, group("errors"), (group("body"), group("worst/body")),
+                            group("resolution"))
 
 
 @styled
@@ -73,7 +79,7 @@ def operator_figure(run: RunData) -> Figure | None:
     flat = shown[0].ndim == 1
     figure = new_figure(PANEL * (3 if flat else columns), ROW * len(rows) + 0.4)
     grid = figure.subplots(len(rows), 3 if flat and data.errors else columns, squeeze=False)
-    for axes, (label, inputs, prediction, reference) in zip(grid, rows, strict=True):
+    for axes, (label, inputs, prediction, reference), body in zip(grid, rows, data.bodies, strict=False):
         name, values = next(iter(inputs.items()))
         _panel(axes[0], run, values, f"{label}: input {name}", FIELD_MAP)
         u = _last(run, prediction[unknown])
@@ -83,12 +89,12 @@ def operator_figure(run: RunData) -> Figure | None:
             _curves(axes, run, u, r, unknown + when)
             continue
         norm = color_limits(*(a for a in (u, r) if a is not None))
-        _panel(axes[1], run, u, f"prediction {unknown}{when}", FIELD_MAP, norm)
+        _panel(axes[1], run, u, f"prediction {unknown}{when}", FIELD_MAP, norm, body)
         if r is not None:
             error = float(np.linalg.norm(prediction[unknown] - reference[unknown]) / np.linalg.norm(reference[unknown]))
-            _panel(axes[2], run, r, f"reference {unknown}{when}", FIELD_MAP, norm)
+            _panel(axes[2], run, r, f"reference {unknown}{when}", FIELD_MAP, norm, body)
             _panel(axes[3], run, u - r, f"error, relative L2 {scientific(error)}", ERROR_MAP,
-                   symmetric_limits(u - r))
+                   symmetric_limits(u - r), body)
     scores = run.result.get("relative_l2") or {}
     mean = f"mean test error {scientific(scores[unknown])}" if unknown in scores else ""
     set_title(figure, run.title, mean)
@@ -108,7 +114,8 @@ def _when(run: RunData) -> str:
     return ""
 
 
-def _panel(axes: Axes, run: RunData, values: np.ndarray, title: str, colors: str, norm=None) -> None:
+def _panel(axes: Axes, run: RunData, values: np.ndarray, title: str, colors: str, norm=None,
+           body: Arrays | None = None) -> None:
     axes.set_title(plain(title))
     values = values[..., values.shape[-1] // 2] if values.ndim > 2 else values        # a slice through the middle
     if values.ndim == 1:
@@ -121,10 +128,12 @@ def _panel(axes: Axes, run: RunData, values: np.ndarray, title: str, colors: str
         axes.text(0.5, 0.5, f"{float(values):.4g}", ha="center", va="center", transform=axes.transAxes)
         axes.set_axis_off()
         return
-    first, second = (run.coordinates[n] for n in run.order[:2])
-    drawn = axes.pcolormesh(first, second, values.T, shading="nearest", cmap=colors, norm=norm or color_limits(values),
-                            rasterized=True)
-    axes.set(xlabel=plain(run.order[0]), ylabel=plain(run.order[1]))
+    names, places = run.order[:2], [run.coordinates[n] for n in run.order[:2]]
+    if body and len(body) == 2 and all(v.shape == values.shape for v in body.values()):
+        names, places = tuple(body), [v.T for v in body.values()]
+    drawn = axes.pcolormesh(*places, values.T, shading="nearest" if places[0].ndim == 1 else "gouraud", cmap=colors,
+                            norm=norm or color_limits(values), rasterized=True)
+    axes.set(xlabel=plain(names[0]), ylabel=plain(names[1]))
     axes.locator_params(nbins=5)
     if run.order[1] != "t":
         axes.set_aspect("equal")
@@ -148,15 +157,16 @@ def _curves(axes, run: RunData, u: np.ndarray, r: np.ndarray | None, name: str) 
 
 @styled
 def operator_errors_figure(run: RunData) -> Figure | None:
-    """Distribution of the test errors, error against time, and spectra along the first axis."""
+    """Distribution of the test errors, spectra along the first axis, error against time and against resolution."""
     data = read_operator(run)
     if data is None or not data.errors:
         return None
     unknown = next(iter(run.reference))
     u, r = run.prediction[unknown], run.reference[unknown]
     timed = run.order[-1] == "t" and len(run.order) > 1
-    figure = new_figure(PANEL * (3 if timed else 2) + 1, 3.0)
-    axes = figure.subplots(1, 3 if timed else 2)
+    panels = 2 + timed + bool(data.resolution)
+    figure = new_figure(PANEL * panels + 1, 3.0)
+    axes = figure.subplots(1, panels)
     for k, (name, errors) in enumerate(data.errors.items()):
         ordered = np.sort(errors)
         axes[0].plot(ordered, (np.arange(len(ordered)) + 1) / len(ordered), color=CYCLE[k % len(CYCLE)],
@@ -175,5 +185,19 @@ def operator_errors_figure(run: RunData) -> Figure | None:
         along = tuple(range(u.ndim - 1))
         axes[2].plot(run.coordinates["t"], np.sqrt(((u - r)**2).sum(along) / (r**2).sum(along)), color=PREDICTION)
         axes[2].set(xlabel="t", ylabel="relative L2 error", yscale="log")
+    if data.resolution:
+        _resolutions(axes[-1], run, data.resolution)
     set_title(figure, run.title)
     return figure
+
+
+def _resolutions(axes: Axes, run: RunData, found: Arrays) -> None:
+    """Errors over the nodes along the first axis; a line where the operator was trained."""
+    nodes = found["nodes"]
+    for k, name in enumerate(n for n in run.reference if n in found):
+        axes.plot(nodes, found[name], "o-", color=CYCLE[k % len(CYCLE)], label=plain(name))
+    axes.axvline(len(run.coordinates[run.order[0]]), color=REFERENCE, linestyle=":", linewidth=1.0)
+    highest = max(float(found[n].max()) for n in run.reference if n in found)
+    axes.set(xlabel=plain(f"nodes in {run.order[0]} (dotted: trained on)"), ylabel="mean relative L2 error",
+             xticks=nodes, ylim=(0, 1.15 * highest))
+    axes.legend()

@@ -152,8 +152,16 @@ class _Stepped(Program):
     def __init__(self, residual: Program, values: Program):
         self.residual, self.values = residual, values
         self.names = residual.names
+        self._thin: Program | None = None
         data = [("data", text, ()) for u in values.names for text in (f"{u} before", f"weight of {u}")]
         self.leaves = tuple(dict.fromkeys([*residual.leaves, *values.leaves, *data]))
+
+    def collapsed(self):
+        """With the operators of the residual's program."""
+        if self._thin is None:
+            thin = self.residual.collapsed()
+            self._thin = self if thin is self.residual else _Stepped(thin, self.values)
+        return self._thin
 
     def __call__(self, leaves, like):
         r, u = self.residual(leaves, like), self.values(leaves, like)

@@ -19,6 +19,7 @@ from ..calculus import Frame, Quantity
 from ..errors import ProblemError
 from ..geometry import Box, Domain
 from ..points import Points
+from .chart import add_chart, check_chart
 from .conditions import Block, Condition, Dirichlet, Interface
 from .contradictions import check_prescribed
 from .family import InputFunctions, draw_inputs, drawn_in
@@ -66,6 +67,9 @@ class Problem:
         inputs: Random input functions by name (`sciml.inputs`): the problem is then a family, whose solution operator
             can be learnt (`model="fno"`); for other models it is one member of it.
         member: Which one: the seed its input functions are drawn with.
+        chart: Coordinates of the body by name, as functions of the box's coordinates and of inputs: equations are
+            written in these, and `domain` is the box that the body is the image of. With random inputs in it, the
+            family is one of bodies. Faces, fields and points keep the names of the box.
 
     Attributes:
         known: The lift as expressions of the coordinates, by unknown.
@@ -86,6 +90,7 @@ class Problem:
     features: Sequence[Callable] = ()
     inputs: Mapping[str, InputFunctions] = field(default_factory=dict)
     member: int = 0
+    chart: Mapping[str, Callable] = field(default_factory=dict)
 
     def __post_init__(self):
         set_ = lambda name, value: object.__setattr__(self, name, value)
@@ -94,6 +99,7 @@ class Problem:
         set_("parameters", dict(self.parameters))
         set_("defaults", dict(self.defaults))
         set_("inputs", dict(self.inputs))
+        set_("chart", dict(self.chart))
         set_("lift", dict(self.lift) if isinstance(self.lift, Mapping) else self.lift)
         if not isinstance(self.domain, Domain):
             raise ProblemError(f"domain must be a Domain such as Box(x=(0, 1)), got {self.domain!r}")
@@ -107,6 +113,7 @@ class Problem:
         set_("features", (self.features,) if callable(self.features) else tuple(self.features))
         set_("extra", extra_inputs(self.setting, self.features))
         set_("blocks", self._blocks())
+        check_chart(self.setting, self.chart, self.blocks)
         self._check_names()
         self._check_weak()
         check_prescribed(self.blocks)
@@ -156,13 +163,15 @@ class Problem:
                 constants[name] = number(value, f"parameter {name!r}")
             else:
                 raise ProblemError(f"parameter {name!r} must be a number, Unknown(…) or Range(…), got {value!r}")
-        check_names(self.domain.names, _names(self.unknowns), (*self.parameters, *self.inputs))
+        check_names(self.domain.names, _names(self.unknowns), (*self.parameters, *self.inputs, *self.chart))
         domain = self.domain
         if ranges:
             domain = (domain * Box(**{n: (r.low, r.high) for n, r in ranges.items()})).with_space(self.domain.space)
-        frame = Frame(tuple(domain.names), tuple(self.domain.space))
-        return Setting(frame, domain, _names(self.unknowns), constants, trainable, self._breaks(),
-                       tuple(ranges), self._fixed(), inputs=draw_inputs(self.inputs, self.domain, self.member))
+        frame = Frame(tuple(domain.names), tuple(self.chart) or tuple(self.domain.space))
+        setting = Setting(frame, domain, _names(self.unknowns), constants, trainable, self._breaks(),
+                          tuple(ranges), self._fixed(), inputs=draw_inputs(self.inputs, self.domain, self.member))
+        add_chart(setting, self.chart)
+        return setting
 
     def _fixed(self) -> dict[str, tuple]:
         found: dict[str, tuple] = {}

@@ -14,7 +14,7 @@ from numbers import Real
 
 from torch import Tensor
 
-from ..calculus import Frame, Quantity, Vector, is_mask
+from ..calculus import Frame, Quantity, Vector, charted_normal, is_mask
 from ..calculus.elementwise import Indicator
 from ..calculus.quantity import apply
 from ..errors import ProblemError, SciMLError, unknown_name
@@ -89,13 +89,15 @@ class Setting:
         leaf = self.frame.leaf
         found: dict[str, object] = {n: self._indicator(n) for n in self.domain.parts if n.isidentifier()}
         found.update({n: leaf("coordinate", n) for n in self.frame.coordinates})
+        found.update({n: body.value for n, body in self.frame.chart.items()})
         found.update({n: leaf("unknown", n) for n in self.unknowns})
         found.update(self.constants)
         found.update({n: leaf("parameter", n) for n in self.trainable})
         found.update({n: leaf("test", n) for n in self.tests})
         found.update({n: input_quantity(drawn, self.frame) for n, drawn in self.inputs.items()})
         if normal:
-            found["normal"] = Vector({n: leaf("normal", n) for n in self.frame.space})
+            found["normal"] = charted_normal(self.frame) if self.frame.chart else \
+                Vector({n: leaf("normal", n) for n in self.frame.space})
         return found
 
     def _indicator(self, part: str) -> Quantity:

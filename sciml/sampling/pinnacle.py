@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 from ..errors import ProblemError
 from ..memory import free_memory, size_text
 from ..points import Points, concatenate
+from . import information
 from .nystrom import CHUNK_BYTES, Nystrom, Rows, gradients
 from .purchases import Purchases
 from .sampler import Sampler
@@ -46,7 +47,8 @@ class Pinnacle(Sampler):
         measurements: Measurements bought per refresh, see `purchases.py`; 0: all are there from the beginning.
         budget: Most measurements in all; 0: as many as there are.
         ahead: Steps over which the field's change ranks measurements, at most those between refreshes.
-        choice: Of measurements: "drift" of the field, or "random".
+        choice: Of measurements: by the "drift" of the field, by "information" about what is sought
+            (`information.py`), or "random".
 
     Source: Lau, Hemachandra, Ng, Low (ICLR 2024), arXiv:2404.07662. Here all components of a system enter the kernel
     (the published code takes the first), and the floor 1e-9 and the spectrum's 1e-8 are relative.
@@ -64,12 +66,12 @@ class Pinnacle(Sampler):
                                      ("measurements", measurements, 0), ("budget", budget, 0)):
             self.demand(value >= least, option, value, f"at least {least}")
         for option, text, among in (("rows", rows, ("plain", "unit", "weighted")), ("first", first, ("all", "new")),
-                                    ("choice", choice, ("drift", "random"))):
+                                    ("choice", choice, ("drift", "information", "random"))):
             self.demand(text in among, option, text, f"one of {', '.join(among)}")
         self.demand(every > 0 or not measurements, "every", every, "positive: measurements are bought at refreshes")
         self.new, self.pool, self.reference = float(new), float(pool), int(reference)
         self.rows, self.first, self.drift_every = rows, first, int(drift_every)
-        self.purchases = Purchases(int(measurements), int(budget), int(ahead), choice == "random")
+        self.purchases = Purchases(int(measurements), int(budget), int(ahead), choice)
         self.probe: dict[str, Any] = {}                      # reference places, scales and kernel of the last refresh
         self.counts: dict[str, int] = {}
         self.alpha: Tensor | None = None
@@ -88,6 +90,8 @@ class Pinnacle(Sampler):
                                "it out, and all points are those of the conditions")
         self.demand(not buys.each or not buys.budget or buys.budget >= len(scene.measured), "budget", buys.budget,
                     f"at least {len(scene.measured)}, one measurement of every condition with data")
+        if buys.each and buys.choice == "information":
+            information.check(scene, self.name)
         P, p, size = sum(q.numel() for q in scene.view.trainable), self.reference, scene.view.dtype.itemsize
         need, have = p * P * size + 32 * p**2 + 3 * CHUNK_BYTES, free_memory(scene.generator.device)
         if have is not None and need > have:

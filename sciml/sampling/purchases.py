@@ -15,6 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from ..flat import flat, place
+from .information import most_informative
 from .nystrom import Nystrom, Rows
 from .scene import Scene
 from .seeding import apportion
@@ -32,14 +33,15 @@ class Purchases:
         each: Measurements per purchase; 0: all are there from the beginning.
         budget: Most in all; 0: as many as there are.
         ahead: Steps over which the field's change is taken.
-        random: Whether every purchase is drawn at random.
+        choice: "drift": by how far the field has moved; "information": those that tell most about what is sought
+            (`information.py`); "random".
 
     Source: Lau et al. (2024), arXiv:2404.07662, appendix: u_θ(x) − u_θ⁺(x) with θ⁺ the parameters after 100 further
     steps, which are then undone. Here θ⁻ are those of that many steps before, which costs nothing.
     """
 
-    def __init__(self, each: int, budget: int, ahead: int, random: bool):
-        self.each, self.budget, self.ahead, self.random = each, budget, ahead, random
+    def __init__(self, each: int, budget: int, ahead: int, choice: str = "drift"):
+        self.each, self.budget, self.ahead, self.choice = each, budget, ahead, choice
         self.bought: dict[str, Tensor] = {}
         self.before: Tensor | None = None                    # θ⁻
 
@@ -66,7 +68,7 @@ class Purchases:
 
     def watch(self, scene: Scene) -> None:
         """Keeps the parameters as they are as θ⁻."""
-        if self.each:
+        if self.each and self.choice == "drift":
             self.before = flat(scene.view.trainable)
 
     def candidates(self, scene: Scene) -> list[tuple[Tensor, Rows]]:
@@ -99,7 +101,9 @@ class Purchases:
         n = min(self.each, total, self.budget - self.count if self.budget else total)
         if n <= 0:
             return False
-        if self.random or self.before is None:
+        if self.choice == "information":
+            taken = most_informative(scene, [at for _, at in offers], n)
+        elif self.choice == "random" or self.before is None:
             taken = torch.randperm(total, generator=scene.generator, device=scene.generator.device)[:n]
         else:
             E = torch.cat([nystrom.embed(scene.view, at, self._change(scene, at)) for _, at in offers])

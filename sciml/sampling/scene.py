@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Generator, Tensor
@@ -13,6 +13,17 @@ from ..points import Points
 from ..problem import Block, Problem
 
 Magnitude = Callable[[Points], Tensor]
+
+
+class Coefficients(Protocol):
+    """Unknown parameters by name."""
+
+    @property
+    def bounds(self) -> Mapping[str, Any]:
+        """What limits each of them, by name."""
+
+    def value(self, name: str) -> Tensor:
+        """One of them, with graph, shape ()."""
 
 
 class View(Protocol):
@@ -45,6 +56,13 @@ class View(Protocol):
 
     def jacobian(self, block: Block, points: Points, data: Mapping[str, Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """Residual components (N, K) and their gradients (N, K, P) at any points, without weights."""
+
+    def linearize(self) -> tuple[Tensor, Tensor]:
+        """All rows that are trained, shape (R,), weighted, and their Jacobian (R, P)."""
+
+    @property
+    def parameters_(self) -> Coefficients:
+        """The unknown parameters."""
 
 
 @dataclass(frozen=True)

@@ -34,17 +34,29 @@ class RunFolder:
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
 
-    def prepare(self) -> None:
-        """Makes the folder, and clears it of the files of an earlier run.
+    def check(self) -> None:
+        """Changes nothing.
 
         Raises:
-            ProblemError: The folder holds something else than a run.
+            ProblemError: The folder holds something else than a run, or cannot be made or written.
         """
         if self.path.exists() and not self.path.is_dir():
             raise ProblemError(f"{self.path} is a file; name a folder for the run")
         if self.path.is_dir() and any(self.path.iterdir()) and not (self.path / "config.json").is_file():
             raise ProblemError(f"{self.path} is not empty and no run folder; name a new folder, or an earlier run to "
                                "replace")
+        there = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+            why = "may not be written to" if there.is_dir() else "is a file"
+            raise ProblemError(f"the run folder {self.path} cannot be written ({there} {why}); name another folder")
+
+    def prepare(self) -> None:
+        """Makes the folder, and clears it of the files of an earlier run.
+
+        Raises:
+            ProblemError: The folder holds something else than a run.
+        """
+        self.check()
         self.path.mkdir(parents=True, exist_ok=True)
         self.tidy()
         for name in ("checkpoint.pt", "result.json", "solution.h5", "metrics.jsonl", "points.h5"):

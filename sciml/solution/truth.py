@@ -135,8 +135,12 @@ def _member(problem: Problem, solver: BatchSolver) -> Grid:
     inputs = problem.setting.inputs
     axes: dict[str, torch.Tensor] = {}
     times: torch.Tensor | None = None
-    nodes = MEMBER_NODES.get(len(problem.domain.space), 33)
+    stated = problem.defaults.get("data")
+    stated = stated.get("grid") if isinstance(stated, Mapping) else None        # of a body: its own along each axis
+    sizes = dict(zip(problem.domain.space, stated, strict=True)) if problem.chart and isinstance(stated, tuple) and \
+        len(stated) == len(problem.domain.space) else {}
     for name, (low, high) in zip(problem.domain.names, problem.domain.bounds, strict=True):
+        nodes = sizes.get(name) or MEMBER_NODES.get(len(problem.domain.space), 33)
         if name == "t":
             times = torch.linspace(low, high, MEMBER_TIMES, dtype=torch.float64)
         else:
@@ -153,7 +157,7 @@ def _member(problem: Problem, solver: BatchSolver) -> Grid:
     order = list(columns)
     coordinates = {n: columns[n].numpy() for n in problem.domain.names}
     unknowns = {u: np.moveaxis(v[0].numpy(), range(len(order)), [problem.domain.names.index(n) for n in order])
-                for u, v in values.items()}
+                for u, v in values.items() if u in solver.gives}
     return Grid(coordinates, unknowns, "grid", accuracy.error, accuracy.how)
 
 

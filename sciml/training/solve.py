@@ -82,6 +82,8 @@ def solve(problem: Problem | str | os.PathLike, *, out: str | os.PathLike | None
     elif overrides:
         raise ProblemError("set= replaces constants of problem files; build the Problem with other values instead")
     recipe = plan(problem, {**options, **dotted})
+    if out is not None:
+        RunFolder(out).check()                                 # before samples are made and anything is set up
     training: Training | OperatorTraining
     if isinstance(recipe, OperatorRecipe):
         if network is not None:
