@@ -70,27 +70,35 @@ def tabulated(X: Tensor, S: Tensor, order: int, neighbours: int) -> Metric:
 
     def metric(Y: Tensor) -> Tensor:
         index = tree.query(Y.cpu().numpy(), k=k)[1].reshape(len(Y), k)
-        return power(S[torch.as_tensor(index, device=S.device)].mean(1), 1 / order)
+        mean = S[torch.as_tensor(index, device=S.device)].mean(1)
+        return mean if order == 1 else power(mean, 1 / order)
 
     return metric
 
 
-def scaled(M: Tensor, weights: Tensor, count: int, widest: float) -> float:
-    """λ with Σ_n w_n √det(λ M_n + Id/widest²) = count: unit spacing is then that of `count` points; 0 if none is left.
+def graded(X: Tensor, M: Tensor, Y: Tensor, sources: Tensor, growth: float) -> Tensor:
+    """M(x) where spacing grows no faster than by `growth` from one point to the next, shape (N, D, D).
+
+        the one of largest determinant of M(x) and M(y) / (1 + βd)², d = |x − y| in M(y), over y
 
     Args:
-        M: Shape (N, D, D).
-        weights: Volumes w that the points stand for, shape (N,).
-        count: Points to spread.
-        widest: Largest spacing.
+        X: Points x, shape (N, D).
+        M: The metric there, whose unit is the spacing, shape (N, D, D).
+        Y: Points y, shape (K, D), where M is large.
+        sources: The metric there, shape (K, D, D).
+        growth: β.
+
+    Source: Alauzet (2010), doi:10.1016/j.finel.2009.06.028, homogeneous growth in the metric; there metrics are
+        intersected, here the largest is taken.
     """
-    values = torch.linalg.eigvalsh(M).clamp(min=0)
-    low, high = -60.0, 60.0
-    for _ in range(80):
-        middle = (low + high) / 2
-        total = float((weights * (10**middle * values + widest**-2).prod(1).sqrt()).sum())
-        low, high = (low, middle) if total > count else (middle, high)
-    return float(10**low)
+    D, found = X.shape[1], []
+    size = torch.linalg.det(sources) ** (-0.5 / D)                       # the spacing: (1 + βd) h is the least
+    wide = sources * (growth * size)[:, None, None] ** 2
+    for x, m in zip(X.split(max(BLOCK // len(Y), 1)), M.split(max(BLOCK // len(Y), 1)), strict=True):
+        least, index = squares(x, Y, wide).clamp_(min=0).sqrt_().add_(size).min(1)
+        other = sources[index] * (size[index] / least)[:, None, None] ** 2
+        found.append(torch.where((least < torch.linalg.det(m) ** (-0.5 / D))[:, None, None], other, m))
+    return torch.cat(found)
 
 
 def spread(X: Tensor, metric: Metric, count: int, sweeps: int, generator: Generator) -> Tensor:
@@ -116,18 +124,20 @@ def spread(X: Tensor, metric: Metric, count: int, sweeps: int, generator: Genera
     return C
 
 
-def nearest(X: Tensor, C: Tensor, M: Tensor) -> Tensor:
-    """Which centre is nearest to a point, each by its own metric, shape (N,)."""
+def squares(X: Tensor, C: Tensor, M: Tensor) -> Tensor:
+    """(x_n − c_m)ᵀ M_m (x_n − c_m), shape (N, M)."""
     D = X.shape[1]
     middle = X.mean(0)
     X, C = X - middle, C - middle                         # what cancels in the squares below stays small
     linear = torch.einsum("mij,mj->mi", M, C)
     weights = torch.cat([M.reshape(-1, D * D), -2 * linear, (linear * C).sum(1, keepdim=True)], dim=1).T
-    found = []
-    for part in X.split(max(BLOCK // len(C), 1)):
-        squares = (part[:, :, None] * part[:, None, :]).reshape(-1, D * D)
-        found.append((torch.cat([squares, part, part.new_ones(len(part), 1)], dim=1) @ weights).argmin(1))
-    return torch.cat(found)
+    products = (X[:, :, None] * X[:, None, :]).reshape(-1, D * D)
+    return torch.cat([products, X, X.new_ones(len(X), 1)], dim=1) @ weights
+
+
+def nearest(X: Tensor, C: Tensor, M: Tensor) -> Tensor:
+    """Which centre is nearest to a point, each by its own metric, shape (N,)."""
+    return torch.cat([squares(part, C, M).argmin(1) for part in X.split(max(BLOCK // len(C), 1))])
 
 
 def close(X: Tensor, to: Tensor, metric: Metric, reach: float, neighbours: int = 4) -> Tensor:

@@ -22,10 +22,12 @@ from ..points import Points
 from ..problem import Block
 from ..sampling import Scene
 from .cloud import Metric as Measure
-from .cloud import across, close, contracted, scaled, spread, tabulated
+from .cloud import across, close, contracted, graded, spread, squares, tabulated
+DEBUG=False
 from .estimate import scales_at
 from .refiner import Refiner
 
+SOURCES, SOME = 500, 6000
 WIDE, EACH = 10000, 25               # samples everywhere, and about every Gaussian
 SAMPLES = 25                         # of a Voronoi cell
 BOUNDARY = 200_000                   # candidates on a boundary
@@ -61,18 +63,19 @@ class Metric(Refiner):
     weighs = True
     solving: Mapping[str, Mapping[str, object]] = {"least-squares": {"ridge": 1e-14}}
 
-    def __init__(self, rounds: int = 6, count: int | None = None, order: int = 4, widest: float = 3.0,
+    def __init__(self, rounds: int = 6, count: int | None = None, order: int = 2, growth: float = 0.4, passes: int = 5, energy: int = 1, 
                  rows: float = 4.0, rim: float = 2.5, sweeps: int = 15):
         self.demand(rounds >= 0, "rounds", rounds, "0 or a number of rounds")
         self.demand(count is None or count >= 4, "count", count, "at least 4, or left out")
         self.demand(1 <= order <= 6, "order", order, "an order of derivatives from 1 to 6")
-        self.demand(widest >= 1, "widest", widest, "at least 1, in spacings of the start")
         self.demand(rows >= 2, "rows", rows, "at least 2, for as many rows to an unknown")
         self.demand(rim >= 0, "rim", rim, "at least 0, in spacings")
         self.demand(sweeps >= 1, "sweeps", sweeps, "at least 1")
-        self.rounds, self.count, self.order, self.widest = int(rounds), count, int(order), float(widest)
+        self.rounds, self.count, self.order, self.growth = int(rounds), count, int(order), float(growth)
         self.rows, self.rim, self.sweeps, self.done = float(rows), float(rim), int(sweeps), 0
-        self.spacing, self.low, self.high = 1.0, torch.zeros(0), torch.zeros(0)
+        self.spacing, self.low, self.high = torch.zeros(0), torch.zeros(0), torch.zeros(0)
+        self.passes, self.energy = passes, energy
+        self.first: dict[str, tuple[Tensor, Tensor | None]] = {}
 
     def check(self, field):
         own = gaussians_of(field)
@@ -85,11 +88,15 @@ class Metric(Refiner):
 
     def begin(self, scene, field):
         own = _own(field)
-        self.spacing = float(own.log_scales.detach().exp().median()) / own.overlap
+        scales = own.log_scales.detach().exp().expand(-1, own.dimension)
+        self.spacing = scales.median(0).values / own.overlap
+        self.lattice = own.count
         self.low, self.high = own.centres.detach().amin(0), own.centres.detach().amax(0)
         view: Any = scene.view
         for b in self._blocks(scene):
-            view.point_weights[b.name] = scales_at(view, own, b, scene.points(b))
+            points = scene.points(b)
+            self.first[b.name] = (points.X, points.normals)
+            view.point_weights[b.name] = scales_at(view, own, b, points)
 
     def update(self, scene, field):
         own = _own(field)
@@ -97,22 +104,47 @@ class Metric(Refiner):
             return False
         X, volumes, inside = self._samples(scene, own)
         S = contracted(own, X[inside], self.order)
-        raw = tabulated(X[inside], S, self.order, 12)
-        M, count = raw(X), self.count or own.count
-        kept, share, widest = inside, 0.0, self.widest * self.spacing
-        for _ in range(3):                                  # the rim is as wide as the spacing, which depends on it
-            share = scaled(M[kept], volumes[kept], count, widest)
-            measure = _floored(raw, share, widest)
-            kept = inside | close(X, X[inside], measure, self.rim)
-        weight = volumes * torch.linalg.det(measure(X)).sqrt() * kept
+        measure, kept = self._measure(tabulated(X[inside], S, self.order, 12), X, volumes, inside, scene.generator)
+        weight = self._more(measure(X)) * volumes * kept
+        count = self.count - self.lattice
         index = torch.multinomial(weight, SAMPLES * count, replacement=True, generator=scene.generator)
-        centres = spread(X[index], measure, count, self.sweeps, scene.generator)
+        Y = _jittered(X[index], measure, scene.generator)
+        centres = spread(Y, measure, count, self.sweeps, scene.generator)
         sigma = own.overlap**2 * torch.linalg.inv(measure(centres))
         self._rows(scene, X, volumes, inside, measure)
         self._put(scene, own, centres, sigma)
         self._weigh(scene, own, measure)
         self.done += 1
         return True
+
+    def _even(self, like: Tensor) -> Tensor:
+        """Id/h² of the lattice."""
+        return torch.diag(self.spacing.to(like) ** -2)
+
+    def _more(self, M: Tensor) -> Tensor:
+        """Gaussians to a volume beyond those of the lattice."""
+        return torch.linalg.det(M).clamp(min=0).sqrt() - 1 / float(self.spacing.prod())
+
+    def _measure(self, raw: Measure, X: Tensor, volumes: Tensor, inside: Tensor, generator: torch.Generator
+                 ) -> tuple[Measure, Tensor]:
+        """λM + Id/h², graded, with as many points beyond the lattice's as are asked for, and where they lie."""
+        M, even, count, D = raw(X), self._even(X), self.count - self.lattice, X.shape[1]
+        start, weights = X[inside], volumes * inside
+        share = float((count / (weights * torch.linalg.det(M).clamp(min=0).sqrt()).sum()) ** (2 / D))
+        pool = torch.randperm(len(X), generator=generator)
+        for k in range(self.passes):
+            some = pool if k == self.passes - 1 else pool[:SOME]
+            here = share * M + even
+            weight = (self._more(here) * weights).clamp(min=0)
+            index = torch.multinomial(weight + 1e-12 * weight.max(), SOURCES, replacement=False, generator=generator)
+            G = graded(X[some], here[some], X[index], here[index], self.growth) + even
+            kept = inside[some] | close(X[some], start, lambda _, G=G: G, self.rim)
+            found = float((self._more(G) * volumes[some] * kept).sum()) * len(X) / len(some)
+            if k < self.passes - 1:
+                share *= min(max((count / max(found, 1e-9)) ** (2 / D), 0.05), 20.0)
+        if DEBUG: print("share", share, "count", count, "found", found, "sources", len(index))
+        back = torch.argsort(pool)
+        return tabulated(X, G[back], 1, 2), kept[back]
 
     def _blocks(self, scene: Scene) -> list[Block]:
         return [b for b in scene.blocks if b.combine in ("each", "difference")]
@@ -131,31 +163,37 @@ class Metric(Refiner):
         near = near[((near >= self.low) & (near <= self.high)).all(1)]
         X = torch.cat([wide, near])
         ball = torch.pi ** (D / 2) / float(torch.exp(torch.lgamma(torch.tensor(D / 2 + 1))))
-        each, inverse = EACH / (ball * torch.linalg.det(L)), torch.linalg.inv(L)
+        each, inverse = EACH / (ball * torch.linalg.det(L)), torch.linalg.inv(sigma)
         density = []
         for part in X.split(max(2**20 // own.count, 1)):
-            z = torch.einsum("mij,nmj->nmi", inverse, part[:, None] - own.centres.detach())
-            density.append(((z.square().sum(2) <= 1) * each).sum(1) + WIDE / float((self.high - self.low).prod()))
+            near = squares(part, own.centres.detach(), inverse) <= 1
+            density.append((near * each).sum(1) + WIDE / float((self.high - self.low).prod()))
         return X, 1 / torch.cat(density), scene.view.problem.region.contains(X)
 
     def _rows(self, scene: Scene, X: Tensor, volumes: Tensor, inside: Tensor, measure: Measure) -> None:
         """Points of all conditions, as dense as the metric says."""
         region = scene.view.problem.region
         for b in self._blocks(scene):
+            first, first_normals = self.first[b.name]
             if b.region is region:
                 Y, normals = X[inside], None
-                density = volumes[inside] * torch.linalg.det(measure(Y)).sqrt()
+                density = volumes[inside] * self._more(measure(Y)).clamp(min=0)
                 n = round(self.rows * float(density.sum()))
             else:
                 drawn = scene.draw(b, BOUNDARY)
                 Y, normals = drawn.X, drawn.normals
-                density = across(measure(Y), normals)
+                density = self._beyond(measure(Y), normals)
                 assert not isinstance(b.region, Points)
                 n = round(self.rows * float(density.mean()) * float(b.region.measure))
-            n = max(n, 8)
-            index = torch.multinomial(density, min(n, len(Y)), replacement=False, generator=scene.generator)
-            scene.place(b, Points(Y[index].contiguous(), scene.view.problem.coordinates, None,
-                                  None if normals is None else normals[index]))
+            n = min(n, int((density > 0).sum()))
+            index = torch.multinomial(density, n, replacement=False, generator=scene.generator) if n else torch.zeros(0, dtype=torch.long)
+            normals = None if normals is None or first_normals is None else torch.cat([first_normals, normals[index]])
+            scene.place(b, Points(torch.cat([first, Y[index]]).contiguous(), scene.view.problem.coordinates, None,
+                                  normals))
+
+    def _beyond(self, M: Tensor, normals: Tensor | None) -> Tensor:
+        even = self._even(M).expand_as(M)
+        return (across(M, normals) - across(even, normals)).clamp(min=0)
 
     def _put(self, scene: Scene, own: GaussianField, centres: Tensor, sigma: Tensor) -> None:
         """Other Gaussians, with the amplitudes that fit the old field at the rows."""
@@ -167,21 +205,29 @@ class Metric(Refiner):
             else:
                 made = of_covariances(centres, sigma, None, overlap=own.overlap)
                 logs, turns = made.log_scales.detach(), made.rotations
+            n = self.lattice
+            centres, logs = torch.cat([own.centres[:n], centres]), torch.cat([own.log_scales[:n], logs])
+            turns = None if turns is None else torch.cat([own.rotations[:n], turns])
             own.put(centres, logs, own.amplitudes.new_zeros(own.outputs, len(centres)), turns)
             G = own.features_at(X)
             size = G.norm(dim=0).clamp(min=1e-300)
             ridge = RIDGE * torch.eye(len(centres), dtype=G.dtype, device=G.device)
             a = torch.linalg.lstsq(torch.cat([G / size, ridge]),
-                                   torch.cat([old, old.new_zeros(len(centres), own.outputs)])).solution
+                                   torch.cat([old, old.new_zeros(len(centres), own.outputs)]), driver="gels").solution
             own.amplitudes.copy_((a / size[:, None]).T)
 
     def _weigh(self, scene: Scene, own: GaussianField, measure: Measure) -> None:
         view: Any = scene.view
         for b in self._blocks(scene):
             points = scene.points(b)
-            volume = torch.linalg.det(measure(points.X)) ** -0.5
-            volume = (volume / volume.max()) ** (0.5 - 1 / own.dimension)
-            view.point_weights[b.name] = scales_at(view, own, b, points) * volume
+            M = measure(points.X)
+            thin = torch.linalg.eigvalsh(M)[:, -1].sqrt()
+            density = len(self.first[b.name][0]) / float(b.region.measure)
+            if b.region is scene.view.problem.region:
+                w = (density + self.rows * self._more(M).clamp(min=0)) ** -0.5 * thin
+            else:
+                w = (density + self.rows * self._beyond(M, points.normals)) ** -0.5 * thin ** 0.5
+            view.point_weights[b.name] = scales_at(view, own, b, points) * w
 
     def extras(self, field):
         return {"gaussians": float(_own(field).count), "rounds": float(self.done)}
@@ -194,12 +240,11 @@ class Metric(Refiner):
         self.low, self.high = state["low"], state["high"]
 
 
-def _floored(raw: Measure, share: float, widest: float) -> Measure:
-    """λM + Id/w²."""
-    def metric(X: Tensor) -> Tensor:
-        return share * raw(X) + torch.eye(X.shape[1], dtype=X.dtype, device=X.device) / widest**2
-
-    return metric
+def _jittered(X: Tensor, measure: Measure, generator: torch.Generator) -> Tensor:
+    """Points moved by up to half a spacing."""
+    L = torch.linalg.cholesky(torch.linalg.inv(measure(X)))
+    z = torch.rand(X.shape, dtype=X.dtype, device=X.device, generator=generator) - 0.5
+    return X + (L @ z[:, :, None])[:, :, 0]
 
 
 def _own(field: Any) -> GaussianField:
