@@ -124,6 +124,21 @@ def spread(X: Tensor, metric: Metric, count: int, sweeps: int, generator: Genera
     return C
 
 
+def chosen(X: Tensor, metric: Metric, count: int, sweeps: int, generator: Generator) -> Tensor:
+    """Positions of samples that lie as evenly as `spread`: the nearest to each centre, shape (≤ count,).
+
+    Args:
+        X: Samples of density √det M, shape (N, D); centres of cells may leave what these lie in.
+        metric, count, sweeps, generator: As in `spread`.
+    """
+    if not count:
+        return torch.zeros(0, dtype=torch.long, device=X.device)
+    C = spread(X, metric, count, sweeps, generator)
+    M, step = metric(C), max(BLOCK // len(X), 1)
+    return torch.unique(torch.cat([squares(X, c, m).argmin(0) for c, m in
+                                   zip(C.split(step), M.split(step), strict=True)]))
+
+
 def squares(X: Tensor, C: Tensor, M: Tensor) -> Tensor:
     """(x_n − c_m)ᵀ M_m (x_n − c_m), shape (N, M)."""
     D = X.shape[1]

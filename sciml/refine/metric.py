@@ -22,9 +22,9 @@ from ..points import Points
 from ..problem import Block
 from ..sampling import Scene
 from .cloud import Metric as Measure
-from .cloud import across, close, contracted, graded, spread, squares, tabulated
+from .cloud import across, chosen, close, contracted, graded, nearest, spread, squares, tabulated
 DEBUG=False
-from .estimate import scales_at
+from .estimate import nearest_scales, scales_at
 from .refiner import Refiner
 
 SOURCES, SOME = 500, 6000
@@ -63,7 +63,7 @@ class Metric(Refiner):
     weighs = True
     solving: Mapping[str, Mapping[str, object]] = {"least-squares": {"ridge": 1e-14}}
 
-    def __init__(self, rounds: int = 6, count: int | None = None, order: int = 2, growth: float = 0.4, passes: int = 5, energy: int = 1, 
+    def __init__(self, rounds: int = 6, count: int | None = None, order: int = 2, growth: float = 0.4, passes: int = 5, alpha: float = 0.0, 
                  rows: float = 4.0, rim: float = 2.5, sweeps: int = 15):
         self.demand(rounds >= 0, "rounds", rounds, "0 or a number of rounds")
         self.demand(count is None or count >= 4, "count", count, "at least 4, or left out")
@@ -74,7 +74,7 @@ class Metric(Refiner):
         self.rounds, self.count, self.order, self.growth = int(rounds), count, int(order), float(growth)
         self.rows, self.rim, self.sweeps, self.done = float(rows), float(rim), int(sweeps), 0
         self.spacing, self.low, self.high = torch.zeros(0), torch.zeros(0), torch.zeros(0)
-        self.passes, self.energy = passes, energy
+        self.passes, self.alpha = passes, alpha
         self.first: dict[str, tuple[Tensor, Tensor | None]] = {}
 
     def check(self, field):
@@ -104,6 +104,7 @@ class Metric(Refiner):
             return False
         X, volumes, inside = self._samples(scene, own)
         S = contracted(own, X[inside], self.order)
+        if self.alpha and self.done: S = S * self._unequal(scene, own, X[inside])[:, None, None] ** (self.order * self.alpha)
         measure, kept = self._measure(tabulated(X[inside], S, self.order, 12), X, volumes, inside, scene.generator)
         weight = self._more(measure(X)) * volumes * kept
         count = self.count - self.lattice
@@ -116,6 +117,26 @@ class Metric(Refiner):
         self._weigh(scene, own, measure)
         self.done += 1
         return True
+
+    def _unequal(self, scene: Scene, own: GaussianField, X: Tensor) -> Tensor:
+        parts = own.parts()
+        C, M = parts["centres"], torch.linalg.inv(parts["covariances"])
+        M = M * own.overlap**2
+        total, mass = C.new_zeros(len(C)), C.new_zeros(len(C))
+        view: Any = scene.view
+        region = scene.view.problem.region
+        for b in self._blocks(scene):
+            points = Points(X, scene.view.problem.coordinates) if b.region is region else scene.draw(b, 4000)
+            w = nearest_scales(points.X, scene.points(b).X, view.point_weights[b.name])
+            e = (w * view.magnitude(b)(points)).square().detach() * float(view.weights[b.name])
+            label = nearest(points.X, C, M)
+            total.index_add_(0, label, e)
+            mass.index_add_(0, label, torch.ones_like(e))
+        E = total / mass.clamp(min=1)
+        label = nearest(X, C, M)
+        E = E / E[label].median().clamp(min=1e-300)
+        if DEBUG: print("unequal", E[mass > 0].quantile(torch.tensor([0.05, .5, .95, 1.0], dtype=E.dtype)))
+        return E[label].clamp(1e-2, 1e4)
 
     def _even(self, like: Tensor) -> Tensor:
         """Id/h² of the lattice."""
@@ -186,7 +207,9 @@ class Metric(Refiner):
                 assert not isinstance(b.region, Points)
                 n = round(self.rows * float(density.mean()) * float(b.region.measure))
             n = min(n, int((density > 0).sum()))
-            index = torch.multinomial(density, n, replacement=False, generator=scene.generator) if n else torch.zeros(0, dtype=torch.long)
+            pool = torch.multinomial(density, 8 * n, replacement=True, generator=scene.generator) \
+                if n else torch.zeros(0, dtype=torch.long)
+            index = pool[chosen(Y[pool], measure, n, 4, scene.generator)]
             normals = None if normals is None or first_normals is None else torch.cat([first_normals, normals[index]])
             scene.place(b, Points(torch.cat([first, Y[index]]).contiguous(), scene.view.problem.coordinates, None,
                                   normals))
