@@ -24,5 +24,5 @@ problem = Problem(
     conditions=[Equation(lambda u: laplacian(u)), Dirichlet(u=corner)],
     reference=dict(u=corner),
     defaults=dict(model=dict(name="gaussian", centres=14, overlap=1.2, ghosts=2, covariance="full"),
-                  sampler="sobol", constraints="soft", refine=dict(name="metric", count=640, rounds=9), time=120),
+                  sampler="sobol", constraints="soft", refine=dict(name="metric", count=640, rounds=9), time=240),
 )

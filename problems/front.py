@@ -1,4 +1,4 @@
-"""A front that moves and spreads: Gaussians that move with it, where a lattice would need a hundred times as many.
+"""A front that moves and spreads: Gaussians that gather along it, where a lattice would need very many.
 
     u_t + ½ u_x = ν u_xx   on (0, 1)², ν = 2e-4;   u = ½ erfc((x − ¼ − t/2) / √(4ν (t + 0.1)))
 
@@ -27,5 +27,6 @@ problem = Problem(
     ],
     reference=dict(u=front),
     defaults=dict(model=dict(name="gaussian", centres=14, overlap=1.4, ghosts=2, covariance="full"),
-                  sampler="sobol", constraints="soft", refine=dict(name="metric", count=784, rounds=5), time=120),
+                  sampler="sobol", constraints="soft",
+                  refine=dict(name="metric", count=784, rounds=5, growth=0.2), time=240),
 )
