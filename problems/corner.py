@@ -23,6 +23,6 @@ problem = Problem(
     unknowns="u",
     conditions=[Equation(lambda u: laplacian(u)), Dirichlet(u=corner)],
     reference=dict(u=corner),
-    defaults=dict(model=dict(name="gaussian", centres=14, overlap=1.2, ghosts=2, covariance="full"),
+    defaults=dict(model=dict(name="gaussian", centres=14, overlap=1.2, ghosts=2, covariance="full"), points=474,
                   sampler="sobol", constraints="soft", refine=dict(name="metric", count=640, rounds=9), time=240),
 )

@@ -26,7 +26,7 @@ problem = Problem(
         Dirichlet(u=front, on=["x-", "x+"]),
     ],
     reference=dict(u=front),
-    defaults=dict(model=dict(name="gaussian", centres=14, overlap=1.4, ghosts=2, covariance="full"),
+    defaults=dict(model=dict(name="gaussian", centres=14, overlap=1.4, ghosts=2, covariance="full"), points=588,
                   sampler="sobol", constraints="soft",
                   refine=dict(name="metric", count=784, rounds=5, growth=0.2), time=240),
 )

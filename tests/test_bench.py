@@ -5,9 +5,11 @@ import json
 import pytest
 from small import SMALL, command
 
-from sciml.bench import SUITES, gaussians, methods, purchases, run_suite, sampling
+from sciml.bench import SUITES, gaussians, methods, million, purchases, run_suite, sampling
 from sciml.bench.row import Row
 from sciml.errors import ProblemError
+from sciml.geometry import Mesh
+from sciml.mesh.structured import box
 from sciml.objective import make_recipe
 from sciml.problem import load_problem
 from sciml.sampling import SAMPLERS
@@ -128,3 +130,24 @@ def test_gaussian_fields_stand_beside_the_recipes_of_the_problems(tmp_path):
     assert "| heat | gaussian, least-squares | 784 | 1 | 1.5 | **1.0e-09** | 1.0e-09 – 1.0e-09 | – | 1 | " \
         "gauss-newton | 20 | 1.0e-07 |" in text
     assert gaussians.table("cpu", tmp_path / "none", SUITES["full"]) == ""
+
+
+@pytest.mark.parametrize("along", [(4, 3), (2, 2, 2)])
+def test_the_files_of_a_million_cells_are_read_as_the_mesh_that_was_saved(tmp_path, along):
+    made = box([(0.0, 1.0)] * len(along), along)
+    million.save(made, tmp_path / "a.msh", tmp_path / "a.vtu")
+    for file in ("a.msh", "a.vtu"):
+        read = Mesh(tmp_path / file).complex
+        assert sum(map(len, read.blocks)) == sum(map(len, made.blocks)) and len(read.X) == len(made.X)
+        assert len(read.surfaces) == 2 * len(along)
+
+
+def test_every_task_on_a_million_cells_has_seconds_and_memory(tmp_path):
+    files = tmp_path / "a.msh", tmp_path / "a.vtu"
+    million.save(box([(0.0, 1.0)] * 3, (2, 2, 2)), *files)
+    work = zip([t for t in million.TASKS if t != "the same once more"], [*files, None, None], strict=True)
+    rows = [row for task, file in work for row in million.timed_task(task, (2, 2, 2), 10, file)]
+    assert [r["task"] for r in rows] == list(million.TASKS)
+    assert all(r["seconds"] > 0 and r["gigabytes"] >= 0 for r in rows)
+    table = million.markdown([{"mesh": "tetrahedra", "cells": 48, **r} for r in rows])
+    assert table.count("| 48 tetrahedra |") == len(million.TASKS)

@@ -57,6 +57,7 @@ RECIPES = {
     "adam, then gauss-newton in pseudo-time": {"optimizer": "adam:8,gauss-newton", "precondition": "pseudo-time",
                                                "pseudo-time.every": 3, "rad.every": 4},
     "gauss-newton with rolling points": {"optimizer": "gauss-newton", "sampler": "rolling", "rolling.every": 3},
+    "adam with uniform points": {"optimizer": "adam", "sampler": "uniform", "uniform.every": 1, "constraints": "soft"},
     "adam with r3": {"optimizer": "adam", "sampler": "r3", "constraints": "soft"},
     "m-config with r3 and batches": {"optimizer": "m-config", "sampler": "r3", "constraints": "soft", "batch": 20},
     "adam, then gauss-newton, with r3": {"optimizer": "adam:6,gauss-newton", "sampler": "r3", "r3.every": 2},

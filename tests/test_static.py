@@ -11,7 +11,9 @@ import sciml
 from sciml import Ball, Box, Dirichlet, Disk, Equation, Initial, Interval, Polygon, Problem, ProblemError
 from sciml.geometry import unit_points
 from sciml.objective import make_recipe
+from sciml.points import Points
 from sciml.sampling import SAMPLERS
+from sciml.sampling.stock import apart
 from sciml.sampling.stratified import apportioned
 from sciml.training import Training
 
@@ -264,3 +266,40 @@ def test_a_run_trains_on_gauss_and_on_stratified_points():
         run = training(problem, sampler=sampler, points=60)
         reports = list(run.run())
         assert reports[-1].step == 4 and math.isfinite(reports[-1].loss)
+
+
+# ---- points for several redraws at once ------------------------------------------------------------------------
+
+
+def laid_out(n=12, k=4):
+    """k n points of two faces, one face after the other, weighted by a measure of 2."""
+    X = torch.arange(n * k, dtype=torch.float64)[:, None]
+    normals = torch.where(X < n * k / 2, -1.0, 1.0)
+    return Points(X, ("x",), torch.full((n * k,), 2.0 / (n * k), dtype=torch.float64), normals)
+
+
+def test_sets_that_were_drawn_together_share_nothing_and_leave_nothing_out():
+    sets = apart(laid_out(), 4)
+    assert [len(s) for s in sets] == [12] * 4
+    assert sorted(x for s in sets for x in s.X[:, 0].tolist()) == list(range(48))
+
+
+def test_each_of_them_has_its_share_of_every_face_and_the_weights_of_a_whole_set():
+    for points in apart(laid_out(), 4):
+        assert points.normals.sum() == 0 and points.weights.sum() == pytest.approx(2.0)
+        assert torch.equal(points.normals, torch.where(points.X < 24, -1.0, 1.0))
+
+
+def test_uniform_points_of_consecutive_steps_differ_and_fill_the_region():
+    problem = Problem(domain=Box(x=(0, 1)), unknowns="u", conditions=[Equation(lambda u: u.xx), Dirichlet(u=0.0)])
+    training = Training(problem, make_recipe(problem.defaults, dict(
+        optimizer="adam", sampler="uniform", points=50, constraints="soft", steps=60, **{"uniform.every": 1})))
+    seen = []
+    for _ in range(40):
+        training.advance(1)
+        seen.append(training.objective.points["equation"].X)
+        assert set(training.objective.points["dirichlet"].X[:, 0].tolist()) == {0.0, 1.0}
+    X = torch.cat(seen)
+    assert len(X.unique()) == 40 * 50                      # stock of 16 redraws: it ran out twice
+    counts = torch.histc(X, 10, 0.0, 1.0)
+    assert float(((counts - 200) ** 2 / 200).sum()) < 27.9  # χ² with 9 degrees of freedom at 1e-3

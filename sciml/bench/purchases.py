@@ -38,7 +38,7 @@ def rows() -> tuple[Row, ...]:
             for n in numbers:
                 options = {**recipe, "optimizer": "gauss-newton", "sampler": sampler, f"{sampler}.every": EVERY,
                            f"{sampler}.ahead": EVERY, f"{sampler}.measurements": n // 5, f"{sampler}.budget": n,
-                           f"{sampler}.choice": choice}
+                           f"{sampler}.choice": choice, f"{sampler}.pool": 4.0, f"{sampler}.rows": "plain"}
                 found.append(Row(problem, 0, None, measure, unknowns, label=name, options=options, steps=steps,
                                  method=f"{name.lower()}-{n}"))
     return tuple(found)

@@ -26,6 +26,7 @@ from . import (
     gaussians,
     meshes,
     methods,
+    million,
     operator_steps,
     operators,
     operators_points,
@@ -93,7 +94,7 @@ SUITES: dict[str, tuple[Row, ...]] = {"quick": QUICK, "full": QUICK + MORE, "lad
                                       "gaussians": gaussians.ROWS,
                                       "meshes": meshes.ROWS + meshes.PRECONDITIONED,
                                       "operators": (), "operators-points": (), "operator-steps": (), "race": (),
-                                      "steptime": (), "preconditioning": ()}
+                                      "steptime": (), "preconditioning": (), "million": ()}
 
 
 def run_suite(name: str, *, only: Sequence[str] | None = None, seeds: int | None = None, device: str = "cpu",
@@ -146,6 +147,11 @@ def run_suite(name: str, *, only: Sequence[str] | None = None, seeds: int | None
     elif name == "operators-points":
         yield from operators_points.run(list(only) if only else None, seeds or 3, device, out, _keep)
         tables = operators_points.tables(device, out)
+    elif name == "million":
+        path = out / "million-cpu.json"
+        if not path.exists():
+            _keep(path, {"rows": million.measure(), "machine": machine()})
+        tables[name] = million.markdown(json.loads(path.read_text())["rows"])
     elif name == "operator-steps":
         path = out / f"operator-steps-{device}.json"
         if not path.exists():

@@ -65,7 +65,7 @@ class Pattern:
 def _numbered(keys: Tensor) -> tuple[Tensor, Tensor]:
     """Different keys, increasing, and the number of each key among them, int32 where that does: half of the memory."""
     if keys.device.type == "cpu":                             # numpy sorts integers several times faster than torch
-        order = torch.from_numpy(np.argsort(keys.numpy()))
+        order = torch.from_numpy(np.argsort(keys.numpy())).to(keys.device)
     else:
         order = keys.argsort()
     sorted_ = keys[order]
@@ -159,7 +159,8 @@ def chunks(space: Space, degree: int) -> Iterator[Elements]:
         return
     for size, step, start in parts:
         for at in range(start, start + size, step):
-            yield from space.cells(degree, torch.arange(at, min(at + step, start + size)))
+            numbers = torch.arange(at, min(at + step, start + size), device=space.complex.X.device)
+            yield from space.cells(degree, numbers)
 
 
 def by_point(value: Coefficient, part: Elements, complex_: Complex, shape: tuple[int, ...] = ()) -> Tensor:
@@ -202,7 +203,7 @@ def by_point(value: Coefficient, part: Elements, complex_: Complex, shape: tuple
 
 
 def _by_group(value: Mapping[str, object], part: Elements, complex_: Complex, shape: tuple[int, ...]) -> Tensor:
-    group = torch.full((len(complex_),), -1)
+    group = torch.full((len(complex_),), -1, device=part.cells.device)
     for i, name in enumerate(value):
         if name not in complex_.volumes:
             raise ProblemError(unknown_name("group of cells", name, complex_.volumes))
@@ -214,7 +215,7 @@ def _by_group(value: Mapping[str, object], part: Elements, complex_: Complex, sh
     if any(f.ndim > 2 for f in found):
         found = [f if f.ndim > 2 else full(f, shape) for f in found]
     found = [f.expand(*part.x.shape[:-1], *f.shape[2:]) for f in found]
-    return torch.stack(found)[group[part.cells], torch.arange(len(part.cells))]
+    return torch.stack(found)[group[part.cells], torch.arange(len(part.cells), device=group.device)]
 
 
 def full(value: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -46,8 +46,8 @@ def prescribed(space: Space, data: Mapping[str, object], columns: int = 1) -> tu
         ProblemError: An unknown region, or another number of components.
     """
     size = space.size * columns
-    fixed = torch.zeros(size, dtype=torch.bool)
     values = space.complex.X.new_zeros(size)
+    fixed = torch.zeros_like(values, dtype=torch.bool)
     for region in reversed(list(data)):
         entry = data[region]
         parts: Sequence[object] = (entry,) if columns == 1 else entry if isinstance(entry, (tuple, list)) else ()

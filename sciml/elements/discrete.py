@@ -103,6 +103,6 @@ def vertices(space: Space, coefficients: Tensor) -> Tensor:
     """Values at the nodes of the mesh itself, shape (V_mesh,) or (V_mesh, K): what figures and VTU files want."""
     found = coefficients.new_zeros(len(space.complex.X), *coefficients.shape[1:])
     for block, kind, dofs in zip(space.complex.blocks, space.kinds, space.dofs, strict=True):
-        N = kind.values(block.kind.nodes)
+        N = kind.values(block.kind.nodes).to(coefficients)
         found[block.nodes] = torch.einsum("na,ea...->en...", N, coefficients[dofs])
     return found

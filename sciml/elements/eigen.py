@@ -38,7 +38,7 @@ def modes(space: Space, count: int, dirichlet: str | Iterable[str] | None = "bou
 
     Source: ARPACK through scipy; Lehoucq et al. (1998), doi:10.1137/1.9780898719628.
     """
-    fixed = space.on(dirichlet) if dirichlet is not None else torch.zeros(0, dtype=torch.long)
+    fixed = space.on(dirichlet) if dirichlet is not None else space.dofs[0].new_zeros(0)
     free = others(fixed, space.size)
     if count >= len(free):
         raise ProblemError(f"{count} modes of a space with {len(free)} free coefficients; refine the mesh")
@@ -53,9 +53,9 @@ def modes(space: Space, count: int, dirichlet: str | Iterable[str] | None = "bou
     start = np.cos(np.arange(k.shape[0]) ** 2 * 0.7) + 1.5    # deterministic, and in no mode's orthogonal complement
     values, vectors = eigsh(k, count, m, sigma=sigma, OPinv=inverse, v0=start, tol=1e-12)
     order = np.argsort(values)
-    found = torch.from_numpy(vectors[:, order])
+    found = torch.from_numpy(vectors[:, order]).to(K.values)
     found = found / (found * (M @ found)).sum(0).sqrt()
     large = (found.abs() > 0.5 * found.abs().amax(0)).int().argmax(0)
     found = found * found.gather(0, large[None]).sign()
     u = found.new_zeros(space.size, count).index_copy(0, free, found)
-    return torch.from_numpy(values[order]), Discrete({"u": space}, {"u": u})
+    return torch.from_numpy(values[order]).to(found), Discrete({"u": space}, {"u": u})

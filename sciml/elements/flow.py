@@ -89,7 +89,7 @@ class Flow:
         V, _ = self.spaces
         fixed, values = prescribed(V, self.dirichlet, self.dim)
         if self.enclosed:
-            fixed = torch.cat([fixed, torch.tensor([V.size * self.dim])])
+            fixed = torch.cat([fixed, fixed.new_tensor([V.size * self.dim])])
             values = torch.cat([values, values.new_zeros(1)])
         return fixed, values
 
@@ -97,7 +97,7 @@ class Flow:
     def enclosed(self) -> bool:
         """Whether all components are given on the whole boundary, so that the pressure's constant is free."""
         V, _ = self.spaces
-        every = (V.on("boundary")[:, None] * self.dim + torch.arange(self.dim)).reshape(-1)
+        every = vector_dofs(V.on("boundary")[:, None], self.dim).reshape(-1)
         return bool(torch.isin(every, prescribed(V, self.dirichlet, self.dim)[0]).all())
 
     def split(self, z: Tensor) -> tuple[Tensor, Tensor]:

@@ -71,12 +71,12 @@ class Space:
         """Where the coefficients sit, shape (V, D)."""
         X = self.complex.X.new_zeros(self.size, self.complex.X.shape[1])
         for block, kind, dofs in zip(self.complex.blocks, self.kinds, self.dofs, strict=True):
-            X[dofs] = torch.einsum("qa,ead->eqd", block.kind.values(kind.nodes), self.complex.X[block.nodes])
+            X[dofs] = torch.einsum("qa,ead->eqd", block.kind.values(kind.nodes).to(X), self.complex.X[block.nodes])
         return X
 
     def interpolate(self, function: Callable[..., Tensor]) -> Tensor:
         """Coefficients of a function of D columns (V,): its values at the nodes."""
-        found = torch.as_tensor(function(*self.nodes.unbind(1)), dtype=self.nodes.dtype)
+        found = torch.as_tensor(function(*self.nodes.unbind(1))).to(self.nodes)
         return found.expand(self.size).clone() if found.ndim == 0 else found
 
     def cells(self, degree: int, numbers: Tensor | None = None) -> list[Elements]:
@@ -89,7 +89,7 @@ class Space:
         found = []
         for i, block in enumerate(self.complex.blocks):
             start = self.complex.starts[i]
-            rows = torch.arange(len(block))
+            rows = torch.arange(len(block), device=block.nodes.device)
             if numbers is not None:
                 rows = numbers[(numbers >= start) & (numbers < start + len(block))] - start
             if not len(rows):
@@ -97,8 +97,9 @@ class Space:
             xi, w = block.kind.shape.rule(degree)
             m = mapped(self.complex.X, Cells(block.kind, block.nodes[rows]), xi)
             kind = self.kinds[i]
-            gradients = torch.einsum("qai,eqij->eqaj", kind.gradients(xi), inverse(m.J, m.measure))
-            found.append(Elements(self.dofs[i][rows], rows + start, m.x, m.measure * w, kind.values(xi), gradients))
+            values, slopes, w = (a.to(m.x) for a in (kind.values(xi), kind.gradients(xi), w))
+            gradients = torch.einsum("qai,eqij->eqaj", slopes, inverse(m.J, m.measure))
+            found.append(Elements(self.dofs[i][rows], rows + start, m.x, m.measure * w, values, gradients))
         return found
 
     def facets(self, degree: int, on: str | Iterable[str] | Tensor | None = None) -> list[Elements]:
@@ -117,7 +118,7 @@ class Space:
                 start = self.complex.starts[i]
                 here = (facets.cells[:, 0] >= start) & (facets.cells[:, 0] < start + len(block))
                 if block.kind.facet_kind is facets.kind and bool(here.any()):
-                    found.append(self._traces(i, facets[here], m.x[here], (m.measure * w)[here], n[here], xi))
+                    found.append(self._traces(i, facets[here], m.x[here], (m.measure * w.to(m.x))[here], n[here], xi))
         return found
 
     def _traces(self, i: int, facets: Facets, x: Tensor, weights: Tensor, normals: Tensor, eta: Tensor) -> Elements:
@@ -127,11 +128,9 @@ class Space:
         corners = block.kind.nodes[:block.kind.corners]
         # ξ of the points in the cell, which depends on the facet's number there only
         places = torch.stack([linear.values(eta) @ corners[list(f)] for f in block.kind.shape.facets])
-        xi = places[facets.local[:, 0]]
-        V, G = (torch.stack([f(p) for p in places])[facets.local[:, 0]] for f in (kind.values, kind.gradients))
-        geometry = torch.stack([block.kind.gradients(p) for p in places])[facets.local[:, 0]]
+        V, G, geometry = (torch.stack([f(p) for p in places]).to(x)[facets.local[:, 0]]
+                          for f in (kind.values, kind.gradients, block.kind.gradients))
         J = torch.einsum("eqai,ead->eqdi", geometry, self.complex.X[block.nodes[rows]])
-        assert len(xi) == len(rows)
         gradients = torch.einsum("eqai,eqij->eqaj", G, inverse(J))
         return Elements(self.dofs[i][rows], facets.cells[:, 0], x, weights, V, gradients, normals)
 
@@ -158,7 +157,7 @@ class Space:
                 here = (facets.cells[:, 0] >= start) & (facets.cells[:, 0] < start + len(block))
                 if block.kind.facet_kind is not facets.kind or not bool(here.any()):
                     continue
-                table = torch.tensor(self.kinds[i].facets)
+                table = torch.tensor(self.kinds[i].facets, device=here.device)
                 local = table[facets.local[here, 0]]
                 found.append(self.dofs[i][facets.cells[here, 0] - start].gather(1, local).reshape(-1))
         return torch.unique(torch.cat(found))

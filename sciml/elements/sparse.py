@@ -216,7 +216,7 @@ def product(A: Sparse) -> Callable[[Tensor], Tensor]:
     """x ↦ A x without a graph, for iterations."""
     if A.values.device.type == "cpu":
         S = A.to_scipy()
-        return lambda x: torch.from_numpy(S @ x.detach().numpy())
+        return lambda x: torch.from_numpy(S @ x.detach().numpy()).to(x)
     C = torch.sparse_csr_tensor(A.structure.rowptr, A.structure.col, A.values.detach(), A.shape)
     return lambda x: C @ x
 

@@ -150,6 +150,13 @@ class Complex:
             at += f.nodes.numel()
         return Complex(self.X[used], tuple(blocks))
 
+    def to(self, device: torch.device | str) -> Complex:
+        """The same on another device; what is derived from it, spaces and their matrices too, is made there."""
+        blocks = tuple(Cells(b.kind, b.nodes.to(device)) for b in self.blocks)
+        volumes, surfaces = ({name: n.to(device) for name, n in groups.items()}
+                             for groups in (self.volumes, self.surfaces))
+        return Complex(self.X.to(device), blocks, volumes, surfaces)
+
     def moved(self, X: Tensor) -> Complex:
         """The same cells with nodes at X, shape (V, D)."""
         new = replace(self, X=X)
@@ -164,7 +171,7 @@ class Complex:
         for block, start in zip(self.blocks, self.starts, strict=True):
             if block.kind.facet_kind is not kind:
                 continue
-            numbers = torch.arange(start, start + len(block))
+            numbers = torch.arange(start, start + len(block), device=self.X.device)
             for i, facet in enumerate(block.kind.facets):
                 nodes.append(block.nodes[:, list(facet)])
                 cells.append(numbers)
@@ -180,7 +187,7 @@ class Complex:
         second = torch.zeros_like(first)
         second[1:] = first[:-1] & ~first[1:]
         position = first.cumsum(0) - 1
-        found = Facets(kind, N[heads], torch.full((len(heads), 2), -1), torch.full((len(heads), 2), -1))
+        found = Facets(kind, N[heads], C.new_full((len(heads), 2), -1), C.new_full((len(heads), 2), -1))
         found.cells[:, 0], found.local[:, 0] = C[heads], L[heads]
         at = position[second]
         found.cells[at, 1], found.local[at, 1] = C[order[second]], L[order[second]]

@@ -103,8 +103,8 @@ def quadrature(complex_: Complex, degree: int, numbers: Tensor | None = None) ->
     for block in blocks:
         xi, w = block.kind.shape.rule(degree)
         m = mapped(complex_.X, block, xi)
-        cell = torch.arange(start, start + len(block)).repeat_interleave(len(w))
-        found.append((m.x.flatten(0, 1), (m.measure * w).reshape(-1), cell))
+        cell = torch.arange(start, start + len(block), device=m.x.device).repeat_interleave(len(w))
+        found.append((m.x.flatten(0, 1), (m.measure * w.to(m.x)).reshape(-1), cell))
         start += len(block)
     X, W, C = (torch.cat(parts) for parts in zip(*found, strict=True))
     return Rule(X, W, C)
@@ -116,9 +116,9 @@ def facet_quadrature(complex_: Complex, degree: int, numbers: Tensor | None = No
     for facets in complex_.chosen(complex_.boundary if numbers is None else numbers):
         xi, w = facets.kind.shape.rule(degree)
         m = mapped(complex_.X, facets, xi)
-        cell = torch.arange(start, start + len(facets)).repeat_interleave(len(w))
+        cell = torch.arange(start, start + len(facets), device=m.x.device).repeat_interleave(len(w))
         n = outward(m.J) if complex_.X.shape[1] > 1 else line_normals(complex_, facets)
-        found.append((m.x.flatten(0, 1), (m.measure * w).reshape(-1), cell, n.flatten(0, 1)))
+        found.append((m.x.flatten(0, 1), (m.measure * w.to(m.x)).reshape(-1), cell, n.flatten(0, 1)))
         start += len(facets)
     X, W, C, n = (torch.cat(parts) for parts in zip(*found, strict=True))
     return Rule(X, W, C, n)
@@ -136,7 +136,7 @@ def volumes(complex_: Complex) -> Tensor:
         xi, w = block.kind.shape.rule(2 * block.kind.dim * block.kind.order)
         if block.kind.affine:
             xi, w = block.kind.shape.rule(1)
-        found.append((mapped(complex_.X, block, xi).measure * w).sum(1))
+        found.append((mapped(complex_.X, block, xi).measure * w.to(complex_.X)).sum(1))
     return torch.cat(found)
 
 

@@ -15,6 +15,7 @@ from ..points import Points
 from ..problem import Block
 from .sampler import RegionSampler
 from .scene import Scene
+from .stock import Stock
 
 CROWDED, OPEN = 0.9, 1.5
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class R3(RegionSampler):
         self.demand(conditions in ("all", "equations"), "conditions", conditions, "all or equations")
         self.conditions = conditions
         self.kept: dict[str, Tensor] = {}
+        self.stock = Stock(self.every)
         self._warned = False
 
     def redraw(self, points, region, generator, magnitude):
@@ -76,7 +78,7 @@ class R3(RegionSampler):
 
     def _exchange(self, scene: Scene, block: Block, fitness: Tensor | None) -> None:
         old = scene.points(block)
-        fresh = scene.draw(block, len(old))
+        fresh = self.stock.draw(scene, block, len(old))
         if fitness is None:
             scene.place(block, replace(fresh, weights=None))
             return
@@ -99,10 +101,11 @@ class R3(RegionSampler):
         return found
 
     def state_dict(self):
-        return {"kept": dict(self.kept)}
+        return {"kept": dict(self.kept), "stock": self.stock.state_dict()}
 
     def load_state_dict(self, scene, state):
         self.kept = dict(state["kept"])
+        self.stock.load_state_dict(state.get("stock", {}))
 
 
 class CausalR3(R3):
@@ -143,6 +146,7 @@ class CausalR3(R3):
         self.alpha, self.epsilon, self.limit, self.rate = float(alpha), float(epsilon), float(limit), rate
         self.start_gamma = float(gamma)
         self.gamma: Tensor | None = None
+        self._gates: dict[str, Tensor] = {}
         self.progress = 0.0
 
     def check(self, scene):
@@ -177,7 +181,10 @@ class CausalR3(R3):
 
     def fitness(self, scene, block):
         sizes = super().fitness(scene, block)
-        return self.gate(scene, block) * sizes if block.kind == "equation" else sizes
+        if block.kind != "equation":
+            return sizes
+        known = self._gates.get(block.name)                  # of the points as they were placed
+        return (self.gate(scene, block) if known is None else known) * sizes
 
     def gate(self, scene: Scene, block: Block) -> Tensor:
         """g at the current points of a condition, shape (N,)."""
@@ -194,8 +201,8 @@ class CausalR3(R3):
         return [b for b in scene.blocks if b.kind == "equation"]
 
     def _shut(self, scene: Scene) -> None:
-        scene.view.point_weights = {**scene.view.point_weights,
-                                    **{b.name: self.gate(scene, b) for b in self._gated(scene)}}
+        self._gates = {b.name: self.gate(scene, b) for b in self._gated(scene)}
+        scene.view.point_weights = {**scene.view.point_weights, **self._gates}
 
     def extras(self):
         return {**super().extras(), "gate": float("nan") if self.gamma is None else float(self.gamma)}
@@ -205,7 +212,7 @@ class CausalR3(R3):
 
     def load_state_dict(self, scene, state):
         super().load_state_dict(scene, state)
-        self.gamma, self.progress = state["gamma"], state["progress"]
+        self.gamma, self.progress, self._gates = state["gamma"], state["progress"], {}
 
 
 def retained(sizes: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 
 from ..errors import ProblemError
 from ..points import Points
+from ..problem import Block
 from .scene import Magnitude, Scene
 
 
@@ -102,8 +103,12 @@ class RegionSampler(Sampler):
         if not self.due(step):
             return False
         for block in scene.blocks:
-            scene.place(block, self.redraw(scene.points(block), block.region, scene.generator, scene.magnitude(block)))
+            scene.place(block, self.renew(scene, block))
         return bool(scene.blocks)
+
+    def renew(self, scene: Scene, block: Block) -> Points:
+        """The points that replace those of a condition."""
+        return self.redraw(scene.points(block), block.region, scene.generator, scene.magnitude(block))
 
     def start(self, region, n: int, generator: Generator, dtype: torch.dtype) -> Points:
         """The first points of a region that is meant to have n."""

@@ -8,20 +8,38 @@ from ..geometry import Domain
 from ..geometry.patch import Patch
 from ..problem.integral import smooth_quadrature
 from .sampler import RegionSampler
+from .stock import Stock
 
 log = logging.getLogger(__name__)
 
 
-class Uniform(RegionSampler):
-    """Independent uniform points."""
-
-    name = "uniform"
+class Redrawn(RegionSampler):
+    """Points of one rule, all of them drawn anew."""
 
     def redraw(self, points, region, generator, magnitude):
         return self.start(region, len(points), generator, points.X.dtype)
 
 
-class Fixed(Uniform):
+class Uniform(Redrawn):
+    """Independent uniform points."""
+
+    name = "uniform"
+
+    def __init__(self, every: int = 10):
+        super().__init__(every)
+        self.stock = Stock(self.every)
+
+    def renew(self, scene, block):
+        return self.stock.draw(scene, block, len(scene.points(block)))
+
+    def state_dict(self):
+        return {"stock": self.stock.state_dict()}
+
+    def load_state_dict(self, scene, state):
+        self.stock.load_state_dict(state.get("stock", {}))
+
+
+class Fixed(Redrawn):
     """Independent uniform points, drawn once."""
 
     name = "fixed"
@@ -31,31 +49,31 @@ class Fixed(Uniform):
         self.demand(every == 0, "every", every, "0: its points stay; uniform redraws them")
 
 
-class Sobol(Uniform):
+class Sobol(Redrawn):
     """A scrambled Sobol sequence, newly scrambled at each redraw."""
 
     name = rule = "sobol"
 
 
-class Halton(Uniform):
+class Halton(Redrawn):
     """A Halton sequence with a random shift."""
 
     name = rule = "halton"
 
 
-class Hammersley(Uniform):
+class Hammersley(Redrawn):
     """Hammersley's set for n points with a random shift."""
 
     name = rule = "hammersley"
 
 
-class LatinHypercube(Uniform):
+class LatinHypercube(Redrawn):
     """One point per stratum in every coordinate."""
 
     name = rule = "lhs"
 
 
-class Grid(Uniform):
+class Grid(Redrawn):
     """Cell midpoints of a regular grid, filled up to n with Sobol points; never redrawn."""
 
     name = rule = "grid"

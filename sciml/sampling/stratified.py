@@ -14,13 +14,13 @@ from ..geometry.product import Product, ProductRegion
 from ..geometry.region import Join
 from ..geometry.unit import fixed_points
 from ..points import Points, concatenate
-from .static import Uniform
+from .static import Redrawn
 
 ROUNDS = 16
 PROFILE_POINTS = 2**16
 
 
-class Stratified(Uniform):
+class Stratified(Redrawn):
     """Uniform points with a fixed share in each of M equal slices of time; plain uniform points where there is no time.
 
     A slice's share is that of its measure, n/M in boxes and products, so that means stay unbiased where a domain
