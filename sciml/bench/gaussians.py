@@ -13,6 +13,8 @@ from statistics import median
 from .row import Row
 
 LATTICE = {"model": "gaussian"}
+METRIC = {**LATTICE, "model.centres": 14, "model.overlap": 1.2, "model.ghosts": 2, "model.covariance": "full",
+          "refine": "metric", "refine.count": 772, "refine.rounds": 3}
 ROWS = (
     *(Row(problem, 60, target, label=label, method="gaussian", options=LATTICE) for problem, target, label in (
         ("helmholtz", 1e-8, "Helmholtz (4, 1)"), ("poisson", None, "Poisson"), ("heat", None, "heat"),
@@ -24,6 +26,18 @@ ROWS = (
     Row("peak", 60, None, label="peak, Gaussians that split", method="splat"),
     Row("peak", 60, None, label="peak, as many on a lattice", method="lattice",
         options={"refine": "none", "model.centres": 27}),
+    Row("front", 240, None, label="front, Gaussians laid out by a metric", method="metric"),
+    Row("front", 120, None, label="front, as many on a lattice", method="lattice",
+        options={"refine": "none", "model.centres": 28, "model.overlap": 1.3, "model.ghosts": 3, "points": 2352,
+                 "balance": "ntk"}),
+    Row("corner", 240, None, label="corner, Gaussians laid out by a metric", method="metric"),
+    Row("corner", 120, None, label="corner, as many on a lattice", method="lattice",
+        options={"refine": "none", "model.centres": 28, "model.overlap": 1.3, "model.ghosts": 3, "points": 1920,
+                 "balance": "ntk"}),
+    Row("poisson_holes", 240, None, label="four holes, Gaussians laid out by a metric", method="metric",
+        options=METRIC),
+    Row("poisson_holes", 120, None, label="four holes, as many on a lattice", method="lattice",
+        options={**LATTICE, "model.centres": 28, "model.overlap": 1.0, "model.ghosts": 2}),
     Row("helmholtz100", 30, 1e-5, label="Helmholtz (10, 10)", method="kronecker", options={"model.centres": 60},
         overrides={"a1": 10.0, "a2": 10.0}),
     Row("helmholtz100", 30, 5e-6, label="Helmholtz (100, 100)", method="kronecker"),

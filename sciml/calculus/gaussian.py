@@ -92,12 +92,12 @@ def _diagonal(X: Tensor, centres: Tensor, log_scales: Tensor, indices: IndexSet)
 def _full(X: Tensor, centres: Tensor, covariance: Tensor, indices: IndexSet) -> Tensor:
     """The recursion of the module docstring."""
     P = torch.linalg.inv(covariance)
-    delta = X[:, None, :] - centres
-    y = torch.einsum("nmk,mkj->jnm", delta, P)
+    delta = [X[:, k, None] - centres[:, k] for k in range(X.shape[1])]
+    y = [sum(d * P[:, j, k] for j, d in enumerate(delta)) for k in range(len(delta))]
     found: dict[MultiIndex, Tensor] = {}
     for alpha in indices.indices:
         if not any(alpha):
-            found[alpha] = torch.exp(-0.5 * torch.einsum("nmk,knm->nm", delta, y))
+            found[alpha] = torch.exp(-0.5 * sum(d * z for d, z in zip(delta, y, strict=True)))
             continue
         k = next(i for i, a in enumerate(alpha) if a)
         lower = tuple(a - (i == k) for i, a in enumerate(alpha))

@@ -26,7 +26,7 @@ FLAGS = {
     "dtype": (str, "float64 or float32"),
     "seed": (int, "seed of everything random"),
     "balance": (str, "weights and gradient surgery, e.g. grad-norm, causal+config; fixed: those of the problem file"),
-    "refine": (str, "what the field gets more of between solves: splat for model=gaussian, or none"),
+    "refine": (str, "what the field gets more of between solves: splat or metric for model=gaussian, or none"),
     "diagnose": (float, "seconds between diagnostics in metrics.jsonl: agreement of gradients, kernel traces, "
                         "effective dimension"),
     "loss": (str, "of an operator: data, residual or both"),

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..calculus.gaussian import GaussianRecord, streams, sums
+from ..calculus.indices import IndexSet
 from ..calculus.jet import Jet, linear
 from ..errors import ProblemError
 from .field import Field
@@ -203,6 +204,12 @@ class GaussianField(Field):
             total = part if total is None else total + part
         assert total is not None
         return Jet(total, x.indices, None, x.tape)
+
+    def features_at(self, X: Tensor) -> Tensor:
+        """G_i(x_n), images along periodic coordinates included, shape (N, M)."""
+        value = IndexSet.closure([(0,) * self.dimension], self.dimension)
+        parts = [streams(X + shift, self.centres, self.shape(), value)[0] for shift in self._images(X)]
+        return torch.stack(parts).sum(0)
 
     def _points(self, x: Jet) -> Tensor:
         if x.points is None:

@@ -63,7 +63,7 @@ class Recipe:
         boundary_points: Points of each other condition; None: a quarter of `points`.
         balance: "fixed", or names of balancers joined by "+", e.g. "grad-norm", "causal+config".
         precondition: Name of a preconditioner of the loss; "none": the plain residual.
-        refine: What a field gets more of between solves: "splat" for model=gaussian; "none".
+        refine: What a field gets more of between solves: "splat" or "metric" for model=gaussian; "none".
         constraints: "auto", "hard" or "soft"; see `problem/hard.py`.
         steps, time: Budget in steps or seconds, whichever ends first; None: no limit of that kind. Seconds are those
             of training steps, with the redrawing of points and, where asked for, compilation; not of imports, reports,

@@ -6,10 +6,11 @@ import inspect
 from collections.abc import Mapping
 
 from ..errors import ProblemError, look_up, text_for_number, unknown_name
+from .metric import Metric
 from .refiner import Nothing, Refiner
 from .splat import Splat
 
-REFINERS: dict[str, type[Refiner]] = {c.name: c for c in (Nothing, Splat)}
+REFINERS: dict[str, type[Refiner]] = {c.name: c for c in (Nothing, Metric, Splat)}
 
 
 def build_refiner(name: str, options: Mapping[str, Mapping[str, object]]) -> Refiner:
