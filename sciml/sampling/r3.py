@@ -123,7 +123,8 @@ class CausalR3(R3):
         conditions: "equations": other conditions draw all their points anew; or "all".
         alpha: α, steepness.
         gamma: γ at the beginning.
-        epsilon: ε; a large residual holds the gate.
+        epsilon: ε, in units of 1/r²: a large residual holds the gate. Where residuals begin at r₀, 20/r₀² is what the
+            paper's 20 is where they begin at 1 (convection β = 30: 0.05; with 20 the gate stays shut).
         limit: Δ.
         rate: η; None: from the budget.
 
