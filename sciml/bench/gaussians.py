@@ -25,7 +25,7 @@ ROWS = (
     Row("klein_gordon2d", 120, 2e-5, label="Klein–Gordon, 2-D, ten periods", method="gaussian", options=LATTICE),
     Row("peak", 60, None, label="peak, Gaussians that split", method="splat"),
     Row("peak", 60, None, label="peak, as many on a lattice", method="lattice",
-        options={"refine": "none", "model.centres": 27}),
+        options={"refine": "none", "model.centres": 27, "points": 2200, "balance": "ntk"}),
     Row("front", 240, None, label="front, Gaussians laid out by a metric", method="metric"),
     Row("front", 120, None, label="front, as many on a lattice", method="lattice",
         options={"refine": "none", "model.centres": 28, "model.overlap": 1.3, "model.ghosts": 3, "points": 2352,
