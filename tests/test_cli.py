@@ -270,3 +270,7 @@ def test_what_takes_over_two_seconds_says_so(capsys, monkeypatch):
         pass
     assert capsys.readouterr().out == ""
 
+
+def test_an_option_of_a_part_is_pointed_to_set(tmp_path, capsys):
+    assert command("solve", write(tmp_path), "--rad.every", 5) == 2
+    assert "'--rad.every': what belongs to a part is set by --set rad.every=VALUE" in capsys.readouterr().err

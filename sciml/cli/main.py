@@ -34,6 +34,9 @@ class _Parser(argparse.ArgumentParser):
         """Ends with a sentence about arguments that no option takes."""
         flags = [r.split("=")[0] for r in rest if r.startswith("-")]
         valid = [s for a in self._actions for s in a.option_strings if s.startswith("--")]
+        if flags and "." in flags[0] and "--set" in valid:
+            name = flags[0].lstrip("-")
+            self.error(f"unknown option {flags[0]!r}: what belongs to a part is set by --set {name}=VALUE")
         self.error(unknown_name("option", flags[0], valid) if flags else
                    f"{rest[0]!r} is one argument too many; `{self.prog} --help` shows what it takes")
 

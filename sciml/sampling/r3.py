@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 
 import torch
 from torch import Generator, Tensor
@@ -48,7 +47,7 @@ class R3(RegionSampler):
         super().__init__(every)
         self.demand(conditions in ("all", "equations"), "conditions", conditions, "all or equations")
         self.conditions = conditions
-        self.kept: dict[str, Tensor] = {}
+        self.kept: dict[str, Tensor] = {}                    # masks of the last exchange
         self.stock = Stock(self.every)
         self._warned = False
 
@@ -80,10 +79,10 @@ class R3(RegionSampler):
         old = scene.points(block)
         fresh = self.stock.draw(scene, block, len(old))
         if fitness is None:
-            scene.place(block, replace(fresh, weights=None))
+            scene.place(block, Points(fresh.X, fresh.names, None, fresh.normals))
             return
         keep = retained(fitness)
-        self.kept[block.name] = keep.double().mean()
+        self.kept[block.name] = keep
         scene.place(block, exchange(old, fresh, keep))
 
     def _fresh(self, points: Points, region, generator: Generator) -> Points:
@@ -91,7 +90,7 @@ class R3(RegionSampler):
         return fresh if fresh.names == points.names else fresh.reorder(points.names)
 
     def extras(self):
-        found = {f"kept {name}": float(share) for name, share in self.kept.items()}
+        found = {f"kept {name}": float(keep.double().mean()) for name, keep in self.kept.items()}
         crowded = [name.removeprefix("kept ") for name, share in found.items() if share > CROWDED]
         if crowded and not self._warned:
             self._warned = True
@@ -226,4 +225,4 @@ def exchange(old: Points, fresh: Points, keep: Tensor) -> Points:
     normals = old.normals
     if normals is not None and fresh.normals is not None:
         normals = torch.where(keep[:, None], normals, fresh.normals)
-    return replace(old, X=torch.where(keep[:, None], old.X, fresh.X), weights=None, normals=normals)
+    return Points(torch.where(keep[:, None], old.X, fresh.X), old.names, None, normals)
