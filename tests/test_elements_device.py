@@ -4,20 +4,11 @@ import pytest
 import torch
 from elsewhere import Elsewhere, mark, marked
 
+from sciml.elements import forms
 from sciml.elements.diffusion import Heat, diffusion, heat
 from sciml.elements.eigen import modes
 from sciml.elements.elasticity import Material, elasticity
 from sciml.elements.flow import Flow, navier_stokes, stokes
-from sciml.elements.forms import (
-    divergence,
-    elastic,
-    facet_load,
-    facet_mass,
-    load,
-    mass,
-    stiffness,
-    transport,
-)
 from sciml.elements.space import Space
 from sciml.elements.sparse import Sparse
 from sciml.mesh.complex import Cells, Complex
@@ -34,16 +25,18 @@ def mesh(name):
     return Complex(made.X, made.blocks, groups, made.surfaces)
 
 
-def forms(complex_, order):
+def assembled(complex_, order):
     """Every form on a mesh, values in an order that depends on the mesh alone."""
     V, D = Space(complex_, order), complex_.dim
     two = {"left": 1.0, "right": lambda *x: 2 + x[0]}
-    found = {"mass": mass(V, two), "stiffness": stiffness(V, two),
-             "transport": transport(V, (lambda *x: x[0], *range(2, D + 1))),
-             "elastic": elastic(V, 1.0, lambda *x: 1 + x[0]), "facet_mass": facet_mass(V, "x+", lambda *x: 1 + x[0]),
-             "load": load(V, lambda *x: x[0] ** 2), "facet_load": facet_load(V, "boundary", lambda *x: x[0])}
+    found = {"mass": forms.mass(V, two), "stiffness": forms.stiffness(V, two),
+             "transport": forms.transport(V, (lambda *x: x[0], *range(2, D + 1))),
+             "elastic": forms.elastic(V, 1.0, lambda *x: 1 + x[0]),
+             "facet_mass": forms.facet_mass(V, "x+", lambda *x: 1 + x[0]),
+             "load": forms.load(V, lambda *x: x[0] ** 2),
+             "facet_load": forms.facet_load(V, "boundary", lambda *x: x[0])}
     if order == 2:
-        found["divergence"] = divergence(V, Space(complex_, 1))
+        found["divergence"] = forms.divergence(V, Space(complex_, 1))
     return {name: f.values if isinstance(f, Sparse) else f for name, f in found.items()}, V
 
 
@@ -56,10 +49,10 @@ def there(complex_):
 @pytest.mark.parametrize("order", [1, 2])
 @pytest.mark.parametrize("name", MESHES)
 def test_forms_are_assembled_where_the_mesh_is(name, order):
-    want, _ = forms(mesh(name), order)
+    want, _ = assembled(mesh(name), order)
     moved = there(mesh(name))
     with Elsewhere():
-        got, space = forms(moved, order)
+        got, space = assembled(moved, order)
         assert marked(space.nodes) and all(marked(f) for f in got.values())
     assert all(torch.equal(want[form], got[form]) for form in want)
 
@@ -67,8 +60,8 @@ def test_forms_are_assembled_where_the_mesh_is(name, order):
 @pytest.mark.parametrize("order", [1, 2])
 @pytest.mark.parametrize("name", MESHES)
 def test_forms_on_every_device_are_those_of_the_cpu(device, name, order):
-    want, _ = forms(mesh(name), order)
-    got, _ = forms(mesh(name).to(device), order)
+    want, _ = assembled(mesh(name), order)
+    got, _ = assembled(mesh(name).to(device), order)
     for form in want:
         assert got[form].device.type == device.type
         torch.testing.assert_close(got[form].cpu(), want[form], rtol=1e-13, atol=1e-14)

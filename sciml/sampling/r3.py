@@ -146,7 +146,7 @@ class CausalR3(R3):
         self.alpha, self.epsilon, self.limit, self.rate = float(alpha), float(epsilon), float(limit), rate
         self.start_gamma = float(gamma)
         self.gamma: Tensor | None = None
-        self._gates: dict[str, Tensor] = {}
+        self._gates: dict[str, Tensor] = {}                  # at the current points
         self.progress = 0.0
 
     def check(self, scene):
@@ -181,10 +181,7 @@ class CausalR3(R3):
 
     def fitness(self, scene, block):
         sizes = super().fitness(scene, block)
-        if block.kind != "equation":
-            return sizes
-        known = self._gates.get(block.name)                  # of the points as they were placed
-        return (self.gate(scene, block) if known is None else known) * sizes
+        return self._gates[block.name] * sizes if block.kind == "equation" else sizes
 
     def gate(self, scene: Scene, block: Block) -> Tensor:
         """g at the current points of a condition, shape (N,)."""
@@ -200,8 +197,11 @@ class CausalR3(R3):
     def _gated(self, scene: Scene) -> list[Block]:
         return [b for b in scene.blocks if b.kind == "equation"]
 
+    def _at_points(self, scene: Scene) -> dict[str, Tensor]:
+        return {b.name: self.gate(scene, b) for b in self._gated(scene)}
+
     def _shut(self, scene: Scene) -> None:
-        self._gates = {b.name: self.gate(scene, b) for b in self._gated(scene)}
+        self._gates = self._at_points(scene)
         scene.view.point_weights = {**scene.view.point_weights, **self._gates}
 
     def extras(self):
@@ -212,7 +212,8 @@ class CausalR3(R3):
 
     def load_state_dict(self, scene, state):
         super().load_state_dict(scene, state)
-        self.gamma, self.progress, self._gates = state["gamma"], state["progress"], {}
+        self.gamma, self.progress = state["gamma"], state["progress"]
+        self._gates = self._at_points(scene)
 
 
 def retained(sizes: Tensor) -> Tensor:
