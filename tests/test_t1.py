@@ -92,6 +92,30 @@ def test_mixing_is_the_sum_over_coefficients_of_each_axis_for_each_channel():
     assert torch.allclose(model._mix(z, 1), exact, rtol=0, atol=1e-13)
 
 
+@pytest.mark.parametrize("m", [5, 6])
+@pytest.mark.parametrize("basis", ["dct", "fourier"])
+def test_values_are_an_orthogonal_turn_of_coefficients(basis, m):
+    R = MATRICES[basis + "-turned"](m, m)
+    assert torch.allclose(R @ R.t(), torch.eye(m, dtype=D), rtol=0, atol=1e-13)
+    rows = functions(basis, m, POINTS[basis](m))
+    last = m - (basis == "fourier" and m % 2 == 0)                                # cos 2π(m/2)x has norm √2 on m points
+    assert torch.allclose(R[:last], rows[:last] / m**0.5, rtol=0, atol=1e-13)
+
+
+def test_inside_values_layers_see_the_field_on_as_many_points_and_begin_as_convolutions():
+    model, v = T1(1, 2, (5, 7), periodic=True, inside="values", width=4, layers=3, dtype=D), random(2, 10, 14, 1)
+    low = model.decode(model.encode(v), (5, 7))                                   # on m points, j/m
+    assert torch.allclose(model._turned(model.encode(v)), low / 35**0.5, rtol=0, atol=1e-13)
+    shifted = model(v.roll((2, 4), (1, 2)))                                       # one place of five, two of seven
+    assert torch.allclose(shifted, model(v).roll((2, 4), (1, 2)), rtol=0, atol=1e-12)
+    plain = T1(**{**model.config, "inside": "coefficients"}, dtype=D)
+    assert not torch.allclose(plain(v.roll((2, 4), (1, 2))), plain(v).roll((2, 4), (1, 2)), rtol=0, atol=1e-3)
+    finer = model.decode(model.encode(v), (15, 21))                               # any resolution, as before
+    assert torch.allclose(model.spectrum(finer), model.spectrum(v), rtol=0, atol=1e-12)
+    with pytest.raises(ProblemError, match="values"):
+        T1(1, 1, (5,), inside="nodes")
+
+
 @pytest.mark.parametrize("layers", [0, 2, 8])
 def test_a_field_of_mean_square_one_leaves_as_one_of_order_one_at_any_depth(layers):
     found = []

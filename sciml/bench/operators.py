@@ -71,7 +71,13 @@ ROWS = (
     OperatorRow("elliptic", "bar, 100 functions", None, method="none", options={"augment": "none"}),
     OperatorRow("elliptic", "bar, 100 functions, covariance augmentation", None, method="covariance"),
     OperatorRow("vorticity", "vorticity, ν = 1e-3, 32², 200 trajectories", 5e-2),
-    OperatorRow("vorticity", "vorticity, T1", None, method="t1",
+    OperatorRow("vorticity", "vorticity, shifts along the crests", None, method="shifts",
+                options={"augment": "symmetry"}),
+    OperatorRow("vorticity", "vorticity, T1 (13 modes, layers see values), shifts, 300 epochs", None,
+                method="t1-values", options={
+                    "model": "t1", "model.modes": 13, "model.width": 48, "model.layers": 4,
+                    "model.inside": "values", "adamw.lr": 4e-3, "augment": "symmetry", "epochs": 300}),
+    OperatorRow("vorticity", "vorticity, T1, coefficients, 60 epochs", None, method="t1",
                 options={"model": "t1", "model.modes": 16, "model.width": 32, "model.layers": 4,
                          "adamw.lr": 6e-3}),
 )

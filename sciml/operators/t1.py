@@ -5,7 +5,9 @@
 
 φ are orthonormal in L²(0, 1) and integrals are exact sums on the grid, so coefficients do not depend on the resolution
 and, by Parseval, |ĉ − c|² is the mean square of the difference of fields without their tails. Training never goes back
-to the grid.
+to the grid. With inside="values" layers see R c in place of c and ĉ is turned back by Rᵀ: R is orthogonal, and R c/√M
+are the values of Σ_k c_k φ_k at m_1 × ⋯ × m_d equally spaced points. That costs nothing, and there a GELU is one of a
+field and a product of two fields one of two numbers.
 """
 
 from __future__ import annotations
@@ -45,6 +47,8 @@ class T1(nn.Module):
         basis: "dct" for points at (i + ½)/n, "dct-nodes" for i/(n − 1), "fourier" for i/n (1, √2 cos 2πx, √2 sin 2πx,
             …); one for all axes or one for each. Default: "fourier" on axes that repeat, else "dct-nodes", which are
             the points of the other operators. "dct" everywhere is the paper's.
+        inside: What layers see: "coefficients", the paper's, or "values" at as many points (the module's R). These
+            begin with the same K at all points and, along axes that repeat, with circular A: as convolutions.
         generator: Of the weights.
 
     Raises:
@@ -58,7 +62,7 @@ class T1(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, modes: Sequence[int], *, width: int = 48, layers: int = 8,
                  periodic: bool | Sequence[bool] = False, basis: str | Sequence[str] | None = None,
-                 generator: Generator | None = None, dtype: torch.dtype = torch.float32):
+                 inside: str = "coefficients", generator: Generator | None = None, dtype: torch.dtype = torch.float32):
         config = settings(locals())
         super().__init__()
         self.config: dict[str, object] = config
@@ -73,6 +77,7 @@ class T1(nn.Module):
                 raise ProblemError(f"{name}={given} must be one value, or one for each of {d} axes")
         for b in self.basis:
             look_up("basis", b, BASES)
+        self.inside = look_up("inside", inside, {name: name for name in ("coefficients", "values")})
         generator = seeded(generator)
         M, normal = prod(self.modes), lambda *size: torch.randn(size, generator=generator, dtype=dtype)
         self.lift = dense(inputs, width, generator, dtype)
@@ -85,6 +90,13 @@ class T1(nn.Module):
         self.mixing = nn.ParameterList(
             [normal(width, m, m) * (gain if axis == 0 else 1.0) / sqrt(m)
              for _ in range(layers) for axis, m in enumerate(self.modes)])
+        if self.inside == "values":
+            for K in self.channels:
+                K.data[:] = K.data[:1].clone()
+            for number, A in enumerate(self.mixing):
+                if self.basis[number % d] == "fourier":
+                    m = A.shape[1]
+                    A.data = A.data[:, 0][:, (torch.arange(m)[:, None] - torch.arange(m)) % m]
         self.project = dense(width, outputs, generator, dtype)
         self.project.weight.data = normal(outputs, width) / sqrt(width)
         self.project.bias.data.zero_()
@@ -147,12 +159,20 @@ class T1(nn.Module):
             raise ProblemError(f"T1 with weights of {self.lift.weight.dtype} got {v.dtype}; convert the input, or the "
                                f"model by model.to({v.dtype})")
         scale, d, B = sqrt(prod(self.modes)), len(self.modes), v.shape[0]
-        c = self.encode(v).flatten(1, d).transpose(0, 1)                                  # (M, B, C)
+        c = self._turned(self.encode(v)).flatten(1, d).transpose(0, 1)                    # (M, B, C)
         h = self.lift(c * scale) + self.places
         for number, (K, b) in enumerate(zip(self.channels, self.biases, strict=True)):
             z = functional.gelu(torch.baddbmm(b, h, K))
             h = h + self._mix(z, number)
-        return (self.project(h) / scale).transpose(0, 1).reshape(B, *self.modes, -1)
+        return self._turned((self.project(h) / scale).transpose(0, 1).reshape(B, *self.modes, -1), back=True)
+
+    def _turned(self, c: Tensor, back: bool = False) -> Tensor:
+        """R c, or Rᵀ c, along every axis; c itself inside coefficients."""
+        if self.inside == "values":
+            for axis, (b, m) in enumerate(zip(self.basis, self.modes, strict=True), 1):
+                R = table("fourier-turned" if b == "fourier" else "dct-turned", m, m, c)      # a row for each k
+                c = along(R if back else R.t(), c, axis)
+        return c
 
     def _mix(self, z: Tensor, number: int) -> Tensor:
         """A_d ⋯ A_1 z for z (M, B, C): products for each channel, so channels stand first in between."""

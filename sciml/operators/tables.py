@@ -108,10 +108,23 @@ def _fourier_weighted(n: int, m: int) -> Tensor:
     return _fourier(n, m) / n
 
 
+def _turned(rows: Tensor) -> Tensor:
+    return rows / rows.norm(dim=1, keepdim=True)          # the last of an even number of Fourier rows is twice as long
+
+
+def _fourier_turned(n: int, m: int) -> Tensor:
+    return _turned(_fourier(n, m))
+
+
+def _dct_turned(n: int, m: int) -> Tensor:
+    return _turned(_dct(n, m))
+
+
 MATRICES: dict[str, Callable[[int, int], Tensor]] = {
     "analysis": _analysis, "analysis-both": _analysis_both, "synthesis": _synthesis, "synthesis-both": _synthesis_both,
     "resize": _resize, "dct": _dct, "dct-weighted": _dct_weighted, "dct-nodes": _dct_nodes,
-    "dct-nodes-weighted": _dct_nodes_weighted, "fourier": _fourier, "fourier-weighted": _fourier_weighted}
+    "dct-nodes-weighted": _dct_nodes_weighted, "fourier": _fourier, "fourier-weighted": _fourier_weighted,
+    "fourier-turned": _fourier_turned, "dct-turned": _dct_turned}
 
 
 def table(what: str, n: int, m: int, like: Tensor) -> Tensor:
@@ -121,7 +134,7 @@ def table(what: str, n: int, m: int, like: Tensor) -> Tensor:
         what: Name of the matrix: "analysis" (2m, n) takes values to [re; im] of modes k = 0…m−1, "synthesis" (n, 2m)
             brings them back, "…-both" are [cos; sin] (2K, n) and [cos, sin] (n, 2K) of modes of both signs,
             "resize" is (m, n), "dct", "dct-nodes" and "fourier" are orthonormal functions (m, n) and "…-weighted" the
-            same times the quadrature weights of their points.
+            same times the quadrature weights of their points; "…-turned" (m, m) are those rows at length one.
         n, m: Its sizes.
         like: Its dtype and device.
     """
