@@ -28,6 +28,6 @@ problem = Problem(
         Dirichlet(u=swing, on=["x-", "x+", "y-", "y+"], weight=100.0, points=2500),
     ],
     reference=dict(u=swing),
-    defaults=dict(model=dict(name="gaussian", centres=(8, 8, 28), overlap=1.5, ghosts=(2, 2, 4)), balance="fixed",
+    defaults=dict(model=dict(name="gaussian", centres=(8, 8, 28), overlap=2.0, ghosts=(2, 2, 6)), balance="fixed",
                   constraints="soft", points=4000, time=60),
 )

@@ -215,3 +215,24 @@ def test_too_few_points_for_the_amplitudes_are_warned_of_before_and_after(caplog
 def test_enough_points_give_no_warning(caplog):
     sciml.solve(membrane(), model="gaussian", set={"model.centres": 20}, constraints="soft")
     assert "between the points" not in caplog.text
+
+
+def test_amplitudes_that_rows_hardly_see_do_not_stay_as_large_as_they_were(generator):
+    """Rounding of the size of θ is what u keeps of θ + δ: the solution anew forgets θ, an increment does not."""
+    def after(steps, cls):
+        draw = lambda *shape: torch.randn(shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+        U, V = torch.linalg.qr(draw(60, 20))[0], torch.linalg.qr(draw(20, 20))[0]
+        J = U @ torch.diag(torch.logspace(0, -13, 20, dtype=torch.float64)) @ V.T
+        b = J @ draw(20)
+        theta = torch.nn.Parameter(1e12 * V[:, -1])
+        optimizer = cls([theta])
+        residual = lambda: (J @ theta - b).detach()
+        for _ in range(steps):
+            optimizer.step(lambda: (residual(), J), residual)
+        return float(residual().norm())
+
+    class Increments(LeastSquares):
+        def velocity(self, start, r, J, normal, residual):
+            return -normal.solve(r)
+
+    assert after(2, LeastSquares) < 1e-13 < 1e-3 * after(2, Increments)

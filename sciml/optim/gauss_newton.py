@@ -132,7 +132,7 @@ class GaussNewton(torch.optim.Optimizer):
         try:
             for _ in range(int(group["tries"])):
                 if normal.factor(group["damping"]):
-                    velocity = -normal.solve(r)
+                    velocity = self.velocity(start, r, J, normal, residual)
                     step = velocity + self._acceleration(start, r, J, normal, velocity, residual)
                     self._move(start, step)
                     moved = residual()
@@ -156,6 +156,11 @@ class GaussNewton(torch.optim.Optimizer):
         """Restores `state_dict`."""
         self.refused = int(state_dict["refused"])
         super().load_state_dict({k: v for k, v in state_dict.items() if k != "refused"})
+
+    def velocity(self, start: list[Tensor], r: Tensor, J: Any, normal: DampedEquations,
+                 residual: Callable[[], Tensor]) -> Tensor:
+        """v; it may move the parameters away from the start."""
+        return -normal.solve(r)
 
     def _acceleration(self, start, r: Tensor, J: Any, normal: DampedEquations, velocity: Tensor,
                       residual: Callable[[], Tensor]) -> Tensor | float:

@@ -19,6 +19,7 @@ from ..errors import NonFiniteError, ProblemError
 from ..flat import move
 from .gauss_newton import GaussNewton
 
+GAIN = 1e-9                       # share of |r|² that a head solved for once more may gain by rounding alone
 Linearize = Callable[[Sequence[Tensor]], tuple[Tensor, Tensor]]
 
 
@@ -84,7 +85,7 @@ class VarPro(GaussNewton):
             r = self.project(linearize, residual)
             if not body:
                 after = float(r @ r)
-                self.refused = 0 if after < before else self.refused + 1
+                self.refused = 0 if after < (1 - GAIN) * before else self.refused + 1
             else:
                 best = [c.clone() for c in self.head]
 
@@ -95,7 +96,7 @@ class VarPro(GaussNewton):
                 after = super().step(lambda: self.reduced(linearize), reduced)
                 if self.refused:
                     move(self.head, best, None)
-                    self.refused = 0 if after < before else self.refused
+                    self.refused = 0 if after < (1 - GAIN) * before else self.refused
             done = True
         finally:
             if not done:
