@@ -14,9 +14,10 @@ from sciml.elements.forms import elastic
 from sciml.elements.space import Space
 from sciml.errors import ProblemError, TrainingError
 from sciml.generators import Burgers, Darcy, Elasticity, Vorticity
-from sciml.generators.elasticity import von_mises, weights
+from sciml.generators.elasticity import between_rays, von_mises, weights
 from sciml.generators.plate import areas, o_grid, scattered
 from sciml.inputs import GaussianRandomField, RandomNumber
+from sciml.inputs.waves import trigonometric
 
 TAU = 2 * math.pi
 SQUARE = {"x": (0.0, 1.0), "y": (0.0, 1.0)}
@@ -324,10 +325,28 @@ def test_scattered_plates_are_the_same_bodies_in_another_order():
     expected = Discrete({"m": Space(fine, 1)}, {"m": stress}).at(X)["m"]
     here = torch.isfinite(expected)
     assert here.sum() > 250 and relative(found["mises"][0][here], expected[here]) < 0.15
+    splined = Elasticity(scatter="seed", refine=2).solve(inputs, PLATE)
+    assert all(torch.equal(found[k], splined[k]) for k in ("x", "y", "weight"))  # the same nodes, better values
+    one = {k: v[:1] for k, v in inputs.items()}
+    reference = Elasticity(scatter="seed", refine=6).solve(one, PLATE)["mises"]
+    errors = [relative(f["mises"][:1], reference) for f in (found, splined)]
+    assert errors[1] < 0.6 * errors[0] and errors[1] < 0.08
+
+
+def test_splines_between_rays_find_a_smooth_function_at_points_of_the_plate():
+    inputs = voids(1)
+    xi, f = inputs["xi"][0], lambda X: torch.sin(3 * X[..., 0]) * torch.exp(X[..., 1])
+    theta = torch.arange(128, dtype=torch.float64) * TAU / 128
+    r = 0.2 + 0.2 / (1 + (trigonometric(32, TAU, theta) @ xi).exp())
+    values = f(o_grid(r, 33).X).view(128, 33)
+    found = Elasticity(scatter="seed").solve(inputs, PLATE)
+    X = torch.stack([found["x"][0], found["y"][0]], 1)
+    assert relative(between_rays(values, xi, X), f(X)) < 4e-3                    # kinks at the corners' rays
+    assert relative(between_rays(values, xi, o_grid(r, 33).X), values.reshape(-1)) < 1e-12
 
 
 WRONG = [
-    (lambda: Elasticity(order=3), "order 1 or 2"), (lambda: Elasticity(scatter="seed", refine=2), "set refine=1"),
+    (lambda: Elasticity(order=3), "order 1 or 2"), (lambda: Elasticity(refine=0), "refine ≥ 1"),
     (lambda: Elasticity().solve({"xi": torch.zeros(1, 9)}, nodes(9)), "the axes theta and layer"),
     (lambda: Elasticity().solve({"xi": torch.zeros(1, 4)}, {"theta": torch.arange(4.0), "layer": PLATE["layer"]}),
      "multiple of 8"),

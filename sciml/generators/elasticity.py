@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
+from scipy.interpolate import RectBivariateSpline
 from torch import Tensor
 
 from ..elements.discrete import Discrete
@@ -37,9 +38,10 @@ class Elasticity(BatchSolver):
         unknown: Name of the von Mises stress √(σ_x² − σ_x σ_y + σ_y² + 3τ²), of area-weighted means of σ at nodes.
         young, poisson: Of the material.
         order: Of the elements, 1 or 2.
-        refine: Solves on a mesh with so many times the rays and layers and takes its nodes (not scattered).
+        refine: Solves on an O-grid with so many times the rays and layers and takes its nodes, or, scattered, cubic
+            splines in angle and layer between its nodes.
         scatter: Name of an input number in (0, 1), shape (B,), that seeds a scattered mesh of n·m nodes in random order
-            for each instance; None: the O-grid.
+            for each instance, on whose own triangles the solution is with refine=1; None: the O-grid.
 
     Raises:
         ProblemError: Arguments out of range.
@@ -61,9 +63,6 @@ class Elasticity(BatchSolver):
     def __post_init__(self) -> None:
         if self.order not in (1, 2) or self.refine < 1:
             raise ProblemError(f"Elasticity needs order 1 or 2 and refine ≥ 1, not {self.order!r} and {self.refine!r}")
-        if self.scatter is not None and self.refine != 1:
-            raise ProblemError("scattered nodes have no finer mesh to be taken from; set refine=1, and order=2 for "
-                               "more accuracy")
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -80,13 +79,13 @@ class Elasticity(BatchSolver):
         found: dict[str, list[Tensor]] = {self.unknown: [], "x": [], "y": [], "weight": []}
         for i, function in enumerate(xi.cpu()):
             complex_ = self._mesh(function, m, None if seeds is None else seeds[i])
-            stress = von_mises(complex_, Material.of(self.young, self.poisson, "stress"), self.order)
-            values = {self.unknown: stress, "x": complex_.X[:, 0], "y": complex_.X[:, 1], "weight": weights(complex_)}
-            if self.scatter is None and self.refine > 1:
-                coarse = o_grid(radius[i].cpu(), m)
-                k = self.refine
-                values = {name: v.view(n * k, -1)[::k, ::k] for name, v in values.items()}
-                values["weight"] = weights(coarse)
+            values = {"x": complex_.X[:, 0], "y": complex_.X[:, 1], "weight": weights(complex_)}
+            material, k = Material.of(self.young, self.poisson, "stress"), self.refine
+            if k == 1:
+                values[self.unknown] = von_mises(complex_, material, self.order)
+            else:
+                fine = von_mises(self._o_grid(function, m, k), material, self.order).view(n * k, -1)
+                values[self.unknown] = fine[::k, ::k] if seeds is None else between_rays(fine, function, complex_.X)
             for name, v in values.items():
                 found[name].append(v.reshape((n, m) if self.scatter is None else (n * m,)))
         return {name: torch.stack(parts).to(xi) for name, parts in found.items()} | {"radius": radius}
@@ -122,7 +121,7 @@ class Elasticity(BatchSolver):
 
     def _mesh(self, xi: Tensor, m: int, seed: float | None) -> Complex:
         if seed is None:
-            return self._o_grid(xi, m, self.refine)
+            return self._o_grid(xi, m, 1)
         generator = torch.Generator().manual_seed(int(seed * 2**52))
         return scattered(0.2 + 0.2 / (1 + xi.exp()), m, generator)
 
@@ -131,6 +130,26 @@ class Elasticity(BatchSolver):
         theta = torch.arange(n * k, dtype=torch.float64) * (2 * torch.pi / (n * k))
         fine = trigonometric(n, 2 * torch.pi, theta) @ xi
         return o_grid(0.2 + 0.2 / (1 + fine.exp()), (m - 1) * k + 1)
+
+
+def between_rays(values: Tensor, xi: Tensor, X: Tensor) -> Tensor:
+    """A function known at the nodes of an O-grid, at other points of the plate, shape (V,).
+
+    Args:
+        values: (rays, layers), both equispaced.
+        xi: ξ on rays of its own, (n,).
+        X: Points (V, 2).
+    """
+    n, m = values.shape
+    d = X - 0.5
+    theta = torch.atan2(d[:, 1], d[:, 0]) % (2 * torch.pi)
+    r = 0.2 + 0.2 / (1 + (trigonometric(len(xi), 2 * torch.pi, theta) @ xi).exp())
+    length = d.norm(dim=1)
+    s = (length - r) / (0.5 * length / d.abs().amax(1) - r)
+    around = torch.cat([values[-4:], values, values[:5]])                       # splines that go once around
+    spline = RectBivariateSpline((torch.arange(n + 9, dtype=torch.float64) - 4) * (2 * torch.pi / n),
+                                 torch.linspace(0, 1, m, dtype=torch.float64), around)
+    return torch.from_numpy(spline.ev(theta.numpy(), s.clamp(0, 1).numpy()))
 
 
 def von_mises(complex_: Complex, material: Material, order: int) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..calculus import GridAxis
 from ..errors import ProblemError, TrainingError, look_up
-from ..operators import NUNO
+from ..operators import NUNO, surroundings
 from ..samples import ArraySamples
 from ..samples import Samples as Arrays
 from ..solution import RunFolder
@@ -42,6 +42,7 @@ class Columns:
         points: Names of the fields or axes that are coordinates of points; (): the samples are on a grid.
         weights: Name of quadrature weights at points; "": equal ones.
         periodic: Axes of a grid that repeat.
+        surroundings: Least length and number of lengths of further channels at points; (): none.
     """
 
     inputs: tuple[str, ...]
@@ -49,6 +50,12 @@ class Columns:
     points: tuple[str, ...] = ()
     weights: str = ""
     periodic: tuple[str, ...] = ()
+    surroundings: tuple[float, int] | tuple[()] = ()
+
+    def __post_init__(self):
+        if self.surroundings and not (self.points and self.weights and len(self.surroundings) == 2):
+            raise ProblemError(f"surroundings={self.surroundings} needs points=, weights= and two numbers: the least "
+                               "length, some spacings of the points, and how many lengths")
 
 
 class ArrayTraining(Learner):
@@ -66,6 +73,7 @@ class ArrayTraining(Learner):
 
     def __init__(self, samples: Arrays, columns: Columns, recipe: OperatorRecipe, splits: tuple[Tensor, Tensor]):
         self.samples, self.columns, self.splits = samples, columns, splits
+        self.around: dict[int, Tensor] = {}
         self.dtype, self.device = DTYPES[recipe.dtype], join(recipe.device)
         on_points = bool(columns.points)
         table = POINTS if on_points else {n: m for n, m in OPERATORS.items() if m.grid}
@@ -137,6 +145,8 @@ class ArrayTraining(Learner):
             X = torch.stack([self._column(held[n], B, shape) for n in self.columns.points], -1)
             a = self._column(held[self.columns.weights], B, shape) if self.columns.weights else None
             parts = [self._column(held[n], B, shape) for n in self.columns.inputs]
+            if self.columns.surroundings:
+                parts += self._around(index, X, a).unbind(-1)
             v = torch.stack(parts, -1) if parts else torch.ones(*target.shape[:-1], 1, dtype=torch.float64)
         else:
             X, a = torch.zeros(0), None
@@ -144,6 +154,14 @@ class ArrayTraining(Learner):
                              for x in (held[n] for n in self.columns.inputs)], -1)
         like = torch.empty(0, dtype=self.dtype, device=self.device)
         return v.to(like), X.to(like), None if a is None else a.to(like), target.to(like)
+
+    def _around(self, index: Tensor, X: Tensor, a: Tensor | None) -> Tensor:
+        """The surroundings of the points of some samples, (B, N, C), found once for each sample."""
+        assert a is not None and self.columns.surroundings
+        for i, x, w in zip(index.tolist(), X, a, strict=True):
+            if i not in self.around:
+                self.around[i] = surroundings(x, w, *self.columns.surroundings).float()
+        return torch.stack([self.around[i] for i in index.tolist()]).double()
 
     def _column(self, values: Tensor, B: int, shape: Sequence[int]) -> Tensor:
         """A field at the points, (B, N)."""
@@ -269,7 +287,8 @@ class LearnedOperator:
 
 def learn(samples: Arrays | Mapping[str, np.ndarray], *, inputs: Sequence[str] | None = None,
           outputs: Sequence[str] | None = None, points: Sequence[str] = (), weights: str = "",
-          periodic: Sequence[str] = (), axes: Mapping[str, object] | None = None, train: int | str | Sequence[int] = "",
+          periodic: Sequence[str] = (), surroundings: Sequence[float] = (),
+          axes: Mapping[str, object] | None = None, train: int | str | Sequence[int] = "",
           test: int | str | Sequence[int] = "", restore: str | os.PathLike | None = None,
           on_report: Callable | None = None, stop: Callable[[], str] | None = None, **options) -> LearnedOperator:
     """Trains an operator on samples.
@@ -280,6 +299,9 @@ def learn(samples: Arrays | Mapping[str, np.ndarray], *, inputs: Sequence[str] |
         points: Names of the coordinates of points, fields of the shape of the outputs: the samples are on points.
         weights: Name of quadrature weights at the points.
         periodic: Axes of a grid that repeat.
+        surroundings: (ℓ, k): at points with weights, what lies around each at the lengths ℓ, 2ℓ, …, 2ᵏ⁻¹ℓ (share of
+            the body and its first moments, `operators.surroundings`) as further inputs: the shape of a body, which its
+            points alone say badly. Found once for each sample, in O(k N²).
         axes: Nodes by coordinate, where samples are arrays on a grid; None: 0 to 1.
         train, test: Numbers of samples (the first and the last of them), lists of indices, or names of splits; default:
             the splits "train" and "test", else the first 80 % and the rest.
@@ -296,7 +318,7 @@ def learn(samples: Arrays | Mapping[str, np.ndarray], *, inputs: Sequence[str] |
     extra = {*points, weights}
     columns = Columns(tuple(n for n in samples.inputs if n not in extra) if inputs is None else tuple(inputs),
                       tuple(n for n in samples.outputs if n not in extra) if outputs is None else tuple(outputs),
-                      tuple(points), weights, tuple(periodic))
+                      tuple(points), weights, tuple(periodic), _pair(surroundings))
     known = dict.fromkeys((*samples.inputs, *samples.outputs))
     for name in (*columns.inputs, *columns.outputs, *columns.points, *([weights] if weights else [])):
         look_up("field of the samples", name, known)
@@ -327,6 +349,13 @@ def learn(samples: Arrays | Mapping[str, np.ndarray], *, inputs: Sequence[str] |
     except KeyboardInterrupt:
         status = f"interrupted by the user at step {training.step}"
     return LearnedOperator(training, history, recipe.as_dict(), status, round(perf_counter() - start, 3))
+
+
+def _pair(given: Sequence[float]) -> tuple[float, int] | tuple[()]:
+    try:
+        return (float(given[0]), int(given[1])) if len(given) == 2 else tuple(given)    # type: ignore[return-value]
+    except (TypeError, ValueError) as error:
+        raise ProblemError(f"surroundings={given!r} must be two numbers, a length and how many") from error
 
 
 def _in_memory(arrays: Mapping[str, np.ndarray], inputs: Sequence[str] | None, axes, points) -> ArraySamples:

@@ -10,6 +10,7 @@ from .nuno import NUNO
 from .slices import MeshOperator, SliceAttention
 from .spectral import SeparableConv, SpectralConv
 from .subdomains import kd_boxes
+from .surroundings import surroundings
 from .t1 import T1
 from .tables import resize
 from .uno import UNO
@@ -17,4 +18,5 @@ from .uno import UNO
 __all__ = [
     "FFNO", "FNO", "GINO", "GNO", "NUDFT", "NUNO", "T1", "UNO", "DeepONet", "Deformation", "GeoFNO", "MeshOperator",
     "Pairs", "SeparableConv", "SliceAttention", "SpectralConv", "Waves", "kd_boxes", "near_pairs", "resize",
+    "surroundings",
 ]

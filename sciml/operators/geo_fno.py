@@ -64,6 +64,8 @@ class GeoFNO(nn.Module):
             the unit torus (bounds are then used for the input channels only).
         code: P numbers of a shape, given to a learnt deformation and to each point; 0: none.
         projection: Hidden channels of Q.
+        lifting: Hidden channels of P; 0: P is linear, as published. Layers before the first transform see products of
+            channels that no layer after it can, such as which points lie at a boundary.
         generator: Source of the weights; None: torch's own.
 
     Raises:
@@ -78,7 +80,7 @@ class GeoFNO(nn.Module):
     def __init__(self, inputs: int, outputs: int, bounds: Bounds = ((0.0, 1.0), (0.0, 1.0)),
                  modes: Sequence[int] = (12, 12), grid: Sequence[int] = (40, 40), width: int = 32, layers: int = 3,
                  deformation: str | Callable[[Tensor], Tensor] = "learned", code: int = 0, projection: int = 128,
-                 generator: Generator | None = None):
+                 lifting: int = 0, generator: Generator | None = None):
         super().__init__()
         self.inputs, self.box, self.code, self.grid = inputs, Box(bounds), code, tuple(grid)
         D = self.box.dimension
@@ -90,7 +92,8 @@ class GeoFNO(nn.Module):
         self.deformation: Callable | None = None if deformation == "none" else \
             Deformation(D, code, generator=generator) if deformation == "learned" else deformation  # type: ignore
         self.own = deformation not in ("learned", "none")
-        self.lift = Dense(inputs + D + code, width, generator)
+        channels = inputs + D + code
+        self.lift = Perceptron([channels, lifting, width], generator) if lifting else Dense(channels, width, generator)
         waves = Waves(modes)
         self.enter, self.leave = (NUDFT(width, width, waves, generator) for _ in range(2))
         self.still = not isinstance(self.deformation, nn.Module)
