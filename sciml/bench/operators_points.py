@@ -33,8 +33,8 @@ class PlateRow:
         method: With `nodes`, a name for the row.
         label: Text of the row.
         nodes: "o-grid" or "scattered".
-        sees: "points", "indices" (angle and layer of a node: the same node in every void) or "square" (one uniform
-            grid, to which the stress is interpolated, and from which it is).
+        sees: "points", "shape" (and their surroundings), "indices" (angle and layer of a node: the same node in every
+            void) or "square" (one uniform grid, to which the stress is interpolated, and from which it is).
         options: Of `learn`.
         target: What the median is meant to reach; None: none is set.
     """
@@ -55,18 +55,24 @@ class PlateRow:
 MESH = {"model": "mesh-operator", "batch": 8, "epochs": 20, "adamw.lr": 2e-3, "adamw.weight_decay": 1e-5, "clip": 1.0}
 GEO = {"model": "geo-fno", "batch": 10, "epochs": 20, "adamw.lr": 3e-3, "model.deformation": "none",
        "model.modes": (8, 8), "model.grid": (24, 24), "model.width": 24}
+SHAPE = {"model": "geo-fno", "batch": 10, "epochs": 60, "adamw.lr": 3e-3, "model.deformation": "none",
+         "model.modes": (5, 5), "model.grid": (12, 12), "model.width": 40, "model.lifting": 64}
 NUNO = {"model": "nuno", "batch": 10, "epochs": 20, "adamw.lr": 3e-3, "model.width": 32, "model.projection": 64}
 ONE_BOX = {**NUNO, "epochs": 15, "model.boxes": 1, "model.grid": (41, 41), "model.modes": (12, 12), "model.width": 24}
-SQUARE = {"model": "fno", "batch": 10, "epochs": 15, "adamw.lr": 3e-3, "model.modes": 12, "model.width": 24}
+SQUARE = {"model": "fno", "batch": 10, "epochs": 45, "adamw.lr": 3e-3, "model.modes": 12, "model.width": 24}
 RING = {"model": "fno", "epochs": 30, "adamw.lr": 3e-3, "model.modes": (12, 6), "model.width": 32,
         "model.padding": 0.4}
 POINTS = (("square", "FNO on one uniform grid 41², stress interpolated to it and back", SQUARE, None),
           ("one-box", "the same, trained through the interpolation (NUNO with one box)", ONE_BOX, None),
-          ("geo-fno", "Geo-FNO", GEO, 6e-2), ("nuno", "NUNO, six boxes", NUNO, 6e-2),
+          ("geo-fno", "Geo-FNO, as published", GEO, None),
+          ("geo-fno-shape", "Geo-FNO, a lifting layer, surroundings of the points", SHAPE, 6e-2),
+          ("nuno", "NUNO, six boxes", NUNO, 6e-2),
           ("mesh-operator", "mesh operator", MESH, 0.2))
 RINGS = (PlateRow("ring", "FNO on angles and layers (knows which node is which)", "o-grid", RING, "indices"),)
-ROWS = RINGS + tuple(PlateRow(method, label, nodes, options, "square" if method == "square" else "points", target)
+SEES = {"square": "square", "geo-fno-shape": "shape"}
+ROWS = RINGS + tuple(PlateRow(method, label, nodes, options, SEES.get(method, "points"), target)
                      for nodes in NODES for method, label, options, target in POINTS)
+LENGTHS = (0.02, 4)                       # of surroundings: spacings are 0.01 to 0.05
 CLOUDS = {"voronoi": "GNO, weights: areas of Voronoi cells", "mean": "GNO, no weights: mean over the neighbours",
           "fixed": "GNO, no weights: sum over the neighbours"}
 KEYS = (*(row.key for row in ROWS), *(f"clouds-{name}" for name in CLOUDS), "antiderivative")
@@ -84,7 +90,8 @@ def measure(row: PlateRow, seed: int, device: str, store: SampleStore) -> dict:
     elif row.sees == "indices":
         found = learn(samples, inputs=["x", "y"], periodic=("theta",), **options)
     else:
-        found = learn(samples, inputs=[], points=("x", "y"), weights="weight", **options)
+        found = learn(samples, inputs=[], points=("x", "y"), weights="weight",
+                      surroundings=LENGTHS if row.sees == "shape" else (), **options)
     kept: dict[str, Any] = {"cpu": process_time() - start, "seconds": found.seconds, "steps": found.steps,
                             "epochs": found.training.epoch, "status": found.status, "seed": seed,
                             "parameters": found.result()["parameters"], "test": samples.indices("test").tolist(),

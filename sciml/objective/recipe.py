@@ -227,6 +227,10 @@ def make_recipe(defaults: Mapping[str, object], given: Mapping[str, object]) -> 
         put_option(key, value, plain, options)
     if ("steps" in given) != ("time" in given):            # a budget of one kind replaces a default of the other
         plain.pop("time" if "steps" in given else "steps", None)
+    refine = given.get("refine")
+    refine = refine.get("name") if isinstance(refine, Mapping) else refine
+    if refine not in (None, plain.get("refine"), "none"):  # a problem's own options are for its own refiner
+        options.pop("refine", None)
     for key, value in given.items():
         put_option(key, value, plain, options)
     valid = {f.name for f in fields(Recipe)}
