@@ -2,7 +2,7 @@
 
     Δu = 0   on (−1, 1)² without [0, 1) × (−1, 0];   u = r^(2/3) sin(2θ/3) on the walls
 
-Nothing is known of the corner but the equation: Gaussians gather there by themselves.
+Nothing is known of the corner but the equation: Gaussians split towards it by themselves.
 
 Reference: exact; the test problem of Mitchell (2013), doi:10.1016/j.amc.2013.05.068.
 """
@@ -23,6 +23,7 @@ problem = Problem(
     unknowns="u",
     conditions=[Equation(lambda u: laplacian(u)), Dirichlet(u=corner)],
     reference=dict(u=corner),
-    defaults=dict(model=dict(name="gaussian", centres=14, overlap=1.2, ghosts=2, covariance="full"), points=474,
-                  sampler="sobol", constraints="soft", refine=dict(name="metric", count=640, rounds=9), time=240),
+    defaults=dict(model=dict(name="gaussian", centres=14, overlap=1.2, ghosts=2), points=474, boundary_points=400,
+                  sampler="sobol", constraints="soft", refine=dict(name="splat", rounds=24, most=640, share=0.06),
+                  time=240),
 )

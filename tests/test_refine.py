@@ -63,7 +63,7 @@ def test_adaptive_gaussians_beat_a_lattice_of_as_many():
 
 
 def test_the_residual_on_given_rows_never_rises_when_the_field_grows():
-    run = training(poisson())
+    run = training(poisson(), **{"refine.prune": 0.0})
     finish(run)
     field = gaussians_of(run.objective.field)
     values = run.objective.field(torch.zeros(1, 2, dtype=torch.float64)).detach()
@@ -162,6 +162,15 @@ def test_points_near_a_place_lie_in_the_domain_and_on_its_boundary(domain, gener
     assert float(domain.distance(edge.X).abs().max()) < 1e-9
     for found in (inside, edge):
         assert float((found.X - corner).abs().max()) <= 1e-4 * (1 + 1e-9)
+
+
+def test_boxes_of_all_sizes_get_points_of_a_boundary(generator):
+    domain = Polygon([(0, 0), (0, -1), (-1, -1), (-1, 1), (1, 1), (1, 0)])
+    places = domain.region("boundary").sample(30, generator=generator).X
+    halves = torch.logspace(-6, -1, 30, dtype=torch.float64)[:, None].expand(30, 2)
+    found = within(domain.region("boundary"), places, halves, 20, generator)
+    inside = ((found.X[:, None] - places).abs() <= halves * (1 + 1e-9)).all(2)
+    assert bool(inside.any(1).all()) and int(inside.sum(0).min()) >= 10         # each box, and nothing beside them
 
 
 def test_periodic_problems_grow_too():

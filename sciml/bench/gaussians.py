@@ -30,7 +30,7 @@ ROWS = (
     Row("front", 120, None, label="front, as many on a lattice", method="lattice",
         options={"refine": "none", "model.centres": 28, "model.overlap": 1.3, "model.ghosts": 3, "points": 2352,
                  "balance": "ntk"}),
-    Row("corner", 240, None, label="corner, Gaussians laid out by a metric", method="metric"),
+    Row("corner", 240, None, label="corner, Gaussians that split", method="splat"),
     Row("corner", 120, None, label="corner, as many on a lattice", method="lattice",
         options={"refine": "none", "model.centres": 28, "model.overlap": 1.3, "model.ghosts": 3, "points": 1920,
                  "balance": "ntk"}),

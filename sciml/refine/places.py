@@ -7,7 +7,7 @@ from torch import Generator, Tensor
 
 from ..geometry import Domain
 from ..geometry.region import Region
-from ..points import Points
+from ..points import Points, concatenate
 
 POOL = 4096              # cells of a boundary to begin with
 MOST = 2**16             # cells of a boundary looked at in one go
@@ -25,7 +25,10 @@ def within(region, centres: Tensor, halves: Tensor, each: int, generator: Genera
         generator: Of everything random.
     """
     if isinstance(region, Region):
-        return _zoomed(region, centres, halves, each, generator)
+        size = halves.amin(1).log2().floor()               # boxes of a size together: their cells are halved as often
+        groups = [size == s for s in size.unique()]
+        parts = [_zoomed(region, centres[g], halves[g], each, generator) for g in groups]
+        return concatenate([part for part in parts if len(part)] or parts[:1])
     assert isinstance(region, Domain)
     K, D = centres.shape
     U = torch.rand(K, each, D, generator=generator, dtype=centres.dtype, device=centres.device)
