@@ -7,6 +7,7 @@ from .constrained import Constrained, Lifted
 from .field import Field, head_of, parameter_count
 from .gaussian import GaussianField, gaussians_of
 from .hermite import HermiteAxis
+from .merging import merge
 from .mixture import MixtureAxis, mixture_axes
 from .networks import MLP, NETWORKS, ModifiedMLP, PirateNet, Siren
 from .nodal import Nodal
@@ -18,5 +19,5 @@ __all__ = [
     "MLP", "MODELS", "NETWORKS", "PIG", "SUMMARIES", "Axis", "Constrained", "Field", "FieldOptions", "GaussianAxis",
     "GaussianField", "HermiteAxis", "Lifted", "MixtureAxis", "ModifiedMLP", "Nodal", "Piecewise", "PirateNet", "Siren",
     "TensorField", "build_network", "from_density", "from_map", "from_mesh", "from_points", "gaussian_axes",
-    "gaussians_of", "head_of", "mixture_axes", "parameter_count",
+    "gaussians_of", "head_of", "merge", "mixture_axes", "parameter_count",
 ]
