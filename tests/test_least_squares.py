@@ -236,3 +236,13 @@ def test_amplitudes_that_rows_hardly_see_do_not_stay_as_large_as_they_were(gener
             return -normal.solve(r)
 
     assert after(2, LeastSquares) < 1e-13 < 1e-3 * after(2, Increments)
+
+
+def test_parameters_that_no_row_sees_stay_where_they_are():
+    J = torch.diag(torch.tensor([1.0, 1e-9, 0.0], dtype=torch.float64))
+    theta = torch.nn.Parameter(torch.tensor([1e9, 3.0, 7.0], dtype=torch.float64))
+    optimizer = LeastSquares([theta])
+    residual = lambda: (J @ theta - 1).detach()
+    for _ in range(2):
+        optimizer.step(lambda: (residual(), J), residual)
+    assert float(theta[2]) == 7.0 and float(theta[0]) == pytest.approx(1.0)

@@ -58,7 +58,7 @@ def test_near_ones_merge_into_nearly_the_same_function_and_far_ones_stay(covaria
         field.amplitudes.copy_(torch.tensor([[1.0, 0.5, -1.0, 2.0]], dtype=D))
         X, area = grid()
         before = values(field, X)
-        assert merge(field, 0.9) == 1 and field.count == 3
+        assert merge(field, 0.9, 0.01) == 1 and field.count == 3
         change = values(field, X) - before
         assert 0 < float(change.norm() / before.norm()) < 3e-3
         # the amplitude is the nearest: the change is orthogonal to the new Gaussian
@@ -73,3 +73,33 @@ def test_amplitudes_of_zero_merge_and_a_senseless_bound_is_refused():
     for wrong in (0.0, 1.0, 2.0):
         with pytest.raises(ProblemError, match="between 0 and 1"):
             merge(field, wrong)
+    with pytest.raises(ProblemError, match="positive"):
+        merge(field, 0.9, 0.0)
+
+
+def test_close_ones_of_opposite_signs_and_a_wide_lattice_stay_what_they_are():
+    dipole = GaussianField(torch.tensor([[0.0], [0.05]], dtype=D), torch.full((2,), 0.3, dtype=D))
+    with torch.no_grad():
+        dipole.amplitudes.copy_(torch.tensor([[10.0, -9.0]], dtype=D))
+    assert merge(dipole) == 0 and dipole.count == 2
+    x = torch.linspace(-1, 1, 12, dtype=D)
+    lattice = GaussianField(torch.cartesian_prod(x, x), torch.full((144,), 2.5 * 2 / 11, dtype=D))
+    with torch.no_grad():
+        lattice.amplitudes.copy_(1e4 * random(1, 144))
+        X, area = grid()
+        before = values(lattice, X)
+        gone = merge(lattice, 0.9, 1e-4)
+        assert float((values(lattice, X) - before).norm()) <= max(gone, 1) * 1e-4 * float(before.norm()) * 1.01
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dimension", [1, 3])
+def test_lines_and_small_gaussians_in_space_merge_in_every_dtype(dimension, dtype):
+    mu = torch.zeros(5, dimension, dtype=dtype)
+    mu[:, 0] = torch.tensor([0.0, 0.01, 0.02, 0.03, 9.0]) * 1e-4
+    field = GaussianField(mu, torch.full((5,), 1e-4, dtype=dtype), 1, "full", dtype=dtype)
+    with torch.no_grad():
+        field.amplitudes.fill_(1.0)
+    assert merge(field, 0.99, 0.1) == 3 and field.count == 2
+    assert field.rotations.shape == (2, dimension * (dimension - 1) // 2) and field.centres.dtype == dtype
+    field.keep(torch.tensor([True, False]))

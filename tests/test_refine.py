@@ -233,6 +233,15 @@ def test_senseless_refinements_are_refused(options, sentence):
     assert sentence in str(found.value)
 
 
+def test_a_refiner_chosen_anew_does_not_meet_the_options_of_another():
+    metric = dict(model="gaussian", refine=dict(name="metric", count=640))
+    options = lambda defaults, **given: dict(make_recipe(defaults, given).options.get("refine", {}))
+    assert options(metric, refine="splat") == {} and options(metric, refine="metric") == {"count": 640}
+    assert options(metric, refine=dict(name="splat", rounds=2)) == {"rounds": 2}
+    assert options(metric, refine="none") == {"count": 640}                      # kept aside
+    assert options({"model": "gaussian", "refine.rounds": 9}, refine="splat") == {"rounds": 9}
+
+
 def test_options_of_the_refiner_have_defaults():
     assert Splat().rounds == 6 and not Splat().ended
 

@@ -85,7 +85,8 @@ class Elasticity(BatchSolver):
                 values[self.unknown] = von_mises(complex_, material, self.order)
             else:
                 fine = von_mises(self._o_grid(function, m, k), material, self.order).view(n * k, -1)
-                values[self.unknown] = fine[::k, ::k] if seeds is None else between_rays(fine, function, complex_.X)
+                values[self.unknown] = fine[::k, ::k] if seeds is None else \
+                    between_rays(fine, function, complex_.X).clamp(min=0)
             for name, v in values.items():
                 found[name].append(v.reshape((n, m) if self.scatter is None else (n * m,)))
         return {name: torch.stack(parts).to(xi) for name, parts in found.items()} | {"radius": radius}

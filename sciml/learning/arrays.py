@@ -50,12 +50,13 @@ class Columns:
     points: tuple[str, ...] = ()
     weights: str = ""
     periodic: tuple[str, ...] = ()
-    surroundings: tuple[float, int] | tuple[()] = ()
+    surroundings: tuple = ()
 
     def __post_init__(self):
-        if self.surroundings and not (self.points and self.weights and len(self.surroundings) == 2):
-            raise ProblemError(f"surroundings={self.surroundings} needs points=, weights= and two numbers: the least "
-                               "length, some spacings of the points, and how many lengths")
+        given = self.surroundings
+        if given and not (self.points and self.weights and [type(v) in (int, float) for v in given] == [True, True]):
+            raise ProblemError(f"surroundings={given} needs points=, weights= and two numbers: the least length, some "
+                               "spacings of the points, and how many lengths")
 
 
 class ArrayTraining(Learner):
@@ -74,6 +75,7 @@ class ArrayTraining(Learner):
     def __init__(self, samples: Arrays, columns: Columns, recipe: OperatorRecipe, splits: tuple[Tensor, Tensor]):
         self.samples, self.columns, self.splits = samples, columns, splits
         self.around: dict[int, Tensor] = {}
+        self.tested = set(splits[1].tolist())
         self.dtype, self.device = DTYPES[recipe.dtype], join(recipe.device)
         on_points = bool(columns.points)
         table = POINTS if on_points else {n: m for n, m in OPERATORS.items() if m.grid}
@@ -83,7 +85,9 @@ class ArrayTraining(Learner):
         self.names = (*columns.inputs, *columns.outputs, *columns.points, *([columns.weights] * bool(columns.weights)))
         self._check_shapes()
         first = samples.read(splits[0][:1], [n for n in self.names if n in self._fields], torch.float64)
-        size = sum(v.numel() for v in first.values()) * 4
+        size = 4 * sum(v.numel() for v in first.values())
+        if columns.surroundings:
+            size += 4 * first[columns.points[0]].numel() * columns.surroundings[1] * (1 + len(columns.points))
         self.kept = self._read(splits[0]) if size * len(splits[0]) <= IN_MEMORY else None
         some = self.kept if self.kept is not None else self._read(splits[0][:256])
         v, X, _, u = some
@@ -156,12 +160,16 @@ class ArrayTraining(Learner):
         return v.to(like), X.to(like), None if a is None else a.to(like), target.to(like)
 
     def _around(self, index: Tensor, X: Tensor, a: Tensor | None) -> Tensor:
-        """The surroundings of the points of some samples, (B, N, C), found once for each sample."""
+        """The surroundings of the points of some samples, (B, N, C); those of test samples are kept."""
         assert a is not None and self.columns.surroundings
+        parts = []
         for i, x, w in zip(index.tolist(), X, a, strict=True):
-            if i not in self.around:
-                self.around[i] = surroundings(x, w, *self.columns.surroundings).float()
-        return torch.stack([self.around[i] for i in index.tolist()]).double()
+            found = self.around.get(i)
+            found = surroundings(x, w, *self.columns.surroundings).to(self.dtype) if found is None else found
+            if i in self.tested:
+                self.around[i] = found
+            parts.append(found.double())
+        return torch.stack(parts)
 
     def _column(self, values: Tensor, B: int, shape: Sequence[int]) -> Tensor:
         """A field at the points, (B, N)."""
@@ -301,7 +309,8 @@ def learn(samples: Arrays | Mapping[str, np.ndarray], *, inputs: Sequence[str] |
         periodic: Axes of a grid that repeat.
         surroundings: (ℓ, k): at points with weights, what lies around each at the lengths ℓ, 2ℓ, …, 2ᵏ⁻¹ℓ (share of
             the body and its first moments, `operators.surroundings`) as further inputs: the shape of a body, which its
-            points alone say badly. Found once for each sample, in O(k N²).
+            points alone say badly. O(k N²) for each sample, once, or at each
+            reading of samples that are streamed.
         axes: Nodes by coordinate, where samples are arrays on a grid; None: 0 to 1.
         train, test: Numbers of samples (the first and the last of them), lists of indices, or names of splits; default:
             the splits "train" and "test", else the first 80 % and the rest.
@@ -318,7 +327,7 @@ def learn(samples: Arrays | Mapping[str, np.ndarray], *, inputs: Sequence[str] |
     extra = {*points, weights}
     columns = Columns(tuple(n for n in samples.inputs if n not in extra) if inputs is None else tuple(inputs),
                       tuple(n for n in samples.outputs if n not in extra) if outputs is None else tuple(outputs),
-                      tuple(points), weights, tuple(periodic), _pair(surroundings))
+                      tuple(points), weights, tuple(periodic), tuple(surroundings))
     known = dict.fromkeys((*samples.inputs, *samples.outputs))
     for name in (*columns.inputs, *columns.outputs, *columns.points, *([weights] if weights else [])):
         look_up("field of the samples", name, known)
@@ -349,13 +358,6 @@ def learn(samples: Arrays | Mapping[str, np.ndarray], *, inputs: Sequence[str] |
     except KeyboardInterrupt:
         status = f"interrupted by the user at step {training.step}"
     return LearnedOperator(training, history, recipe.as_dict(), status, round(perf_counter() - start, 3))
-
-
-def _pair(given: Sequence[float]) -> tuple[float, int] | tuple[()]:
-    try:
-        return (float(given[0]), int(given[1])) if len(given) == 2 else tuple(given)    # type: ignore[return-value]
-    except (TypeError, ValueError) as error:
-        raise ProblemError(f"surroundings={given!r} must be two numbers, a length and how many") from error
 
 
 def _in_memory(arrays: Mapping[str, np.ndarray], inputs: Sequence[str] | None, axes, points) -> ArraySamples:

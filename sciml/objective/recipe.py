@@ -229,7 +229,8 @@ def make_recipe(defaults: Mapping[str, object], given: Mapping[str, object]) -> 
         plain.pop("time" if "steps" in given else "steps", None)
     refine = given.get("refine")
     refine = refine.get("name") if isinstance(refine, Mapping) else refine
-    if refine not in (None, plain.get("refine"), "none"):  # a problem's own options are for its own refiner
+    if refine not in (None, "none") and plain.get("refine", "none") not in ("none", refine):
+        # a problem's own options are for its own refiner
         options.pop("refine", None)
     for key, value in given.items():
         put_option(key, value, plain, options)

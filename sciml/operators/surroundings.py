@@ -2,13 +2,15 @@
 
     s_k(x) = ∫_Ω G_k(x − y) dy,    g_k(x) = ∫_Ω (x − y)/ℓ_k G_k(x − y) dy = −ℓ_k ∇s_k,    ℓ_k = 2ᵏ ℓ_0
 
-G_k is the normal density of deviation ℓ_k. Deep inside s is 1 and g is 0; at a smooth boundary s is ½ and g points
-outwards, and how far s is from ½ there tells the curvature. Integrals are sums with the quadrature weights of the
-points, so that they need no mesh and do not depend on how densely points lie; each length is the one before, G_k = cᵏ
-G_{k+1}⁴, so that one exponential serves all.
+G_k is the normal density of deviation ℓ_k, some spacings of the points at least. Deep inside s is 1 and g is 0; at a
+smooth boundary s is ½ and g points outwards, and how far s is from ½ there tells the curvature. Integrals are sums with
+the quadrature weights of the points, so that they need no mesh and do not depend on how densely points lie.
+Unnormalised, each Gaussian is the fourth power of the next, so that one exponential serves all.
 """
 
 from __future__ import annotations
+
+from math import inf
 
 import torch
 from torch import Tensor
@@ -37,8 +39,9 @@ def surroundings(X: Tensor, weights: Tensor, least: float, count: int) -> Tensor
     Source: integral invariants of shapes (Manay et al. 2004, doi:10.1007/978-3-540-24673-2_8), with Gaussians in place
         of balls. Time is O(count N²) for each body, memory is bounded.
     """
-    if not least > 0 or count < 1:
-        raise ProblemError(f"surroundings of least length {least}, count {count}: give a positive length and count")
+    if not 0 < least < inf or count < 1 or count != int(count):
+        raise ProblemError(f"surroundings of least length {least}, count {count}: give a positive length and a whole "
+                           "count")
     if X.shape[:-1] != weights.shape or X.ndim not in (2, 3):
         raise ProblemError(f"points {tuple(X.shape)} and weights {tuple(weights.shape)} do not fit; they must be "
                            "(N, D) and (N,), or (B, N, D) and (B, N)")
@@ -48,10 +51,10 @@ def surroundings(X: Tensor, weights: Tensor, least: float, count: int) -> Tensor
     D, largest = X.shape[1], least * 2 ** (count - 1)
     moments = torch.cat([weights[:, None].double(), weights[:, None] * points], 1)              # w and w y
     parts: list[Tensor] = []
-    for x in points.split(max(1, ENTRIES // len(X))):
+    for x in points.split(max(1, ENTRIES // max(len(X), 1))):
         G = torch.exp(-0.5 * (torch.cdist(x, points) / largest).square())
         found: list[Tensor] = []
-        for k in reversed(range(count)):
+        for k in reversed(range(int(count))):
             length = least * 2**k
             sums = G @ moments / (2 * torch.pi * length**2) ** (D / 2)
             s, first = sums[:, :1], sums[:, 1:]

@@ -5,9 +5,10 @@
 
 φ are orthonormal in L²(0, 1) and integrals are exact sums on the grid, so coefficients do not depend on the resolution
 and, by Parseval, |ĉ − c|² is the mean square of the difference of fields without their tails. Training never goes back
-to the grid. With inside="values" layers see R c in place of c and ĉ is turned back by Rᵀ: R is orthogonal, and R c/√M
-are the values of Σ_k c_k φ_k at m_1 × ⋯ × m_d equally spaced points. That costs nothing, and there a GELU is one of a
-field and a product of two fields one of two numbers.
+to the grid. With inside="values" layers see R c in place of c and ĉ is turned back by Rᵀ: R is orthogonal, and √M R c
+are the values of Σ_k c_k φ_k at m_1 × ⋯ × m_d equally spaced points (along Fourier axes of even m but for the last
+cosine, which counts 1/√2). That costs nothing, and there a GELU is one of a field and a product of two fields one of
+two numbers.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class T1(nn.Module):
             …); one for all axes or one for each. Default: "fourier" on axes that repeat, else "dct-nodes", which are
             the points of the other operators. "dct" everywhere is the paper's.
         inside: What layers see: "coefficients", the paper's, or "values" at as many points (the module's R). These
-            begin with the same K at all points and, along axes that repeat, with circular A: as convolutions.
+            begin with the same K at all points and, along Fourier axes, with circular A: as convolutions.
         generator: Of the weights.
 
     Raises:
@@ -170,8 +171,8 @@ class T1(nn.Module):
         """R c, or Rᵀ c, along every axis; c itself inside coefficients."""
         if self.inside == "values":
             for axis, (b, m) in enumerate(zip(self.basis, self.modes, strict=True), 1):
-                R = table("fourier-turned" if b == "fourier" else "dct-turned", m, m, c)      # a row for each k
-                c = along(R if back else R.t(), c, axis)
+                rows = table("fourier-turned" if b == "fourier" else "dct-turned", m, m, c)   # Rᵀ: a row for each k
+                c = along(rows if back else rows.t(), c, axis)
         return c
 
     def _mix(self, z: Tensor, number: int) -> Tensor:

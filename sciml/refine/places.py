@@ -25,6 +25,8 @@ def within(region, centres: Tensor, halves: Tensor, each: int, generator: Genera
         generator: Of everything random.
     """
     if isinstance(region, Region):
+        if not len(centres):
+            return region.sample(1, generator=generator, dtype=centres.dtype, device=centres.device)[:0]
         size = halves.amin(1).log2().floor()               # boxes of a size together: their cells are halved as often
         groups = [size == s for s in size.unique()]
         parts = [_zoomed(region, centres[g], halves[g], each, generator) for g in groups]
