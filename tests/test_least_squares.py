@@ -246,3 +246,13 @@ def test_parameters_that_no_row_sees_stay_where_they_are():
     for _ in range(2):
         optimizer.step(lambda: (residual(), J), residual)
     assert float(theta[2]) == 7.0 and float(theta[0]) == pytest.approx(1.0)
+
+
+def test_a_damped_step_that_gains_next_to_nothing_is_the_last():
+    """At the bottom rounding refuses the plain step, and damped ones still find 1e-7 to lower: no reason to go on."""
+    theta = torch.nn.Parameter(torch.tensor([1.0], dtype=torch.float64))
+    optimizer = LeastSquares([theta], damping=1e-3)
+    J = torch.tensor([[1e-4], [0.0]], dtype=torch.float64)
+    residual = lambda: torch.stack([1e-4 * theta.detach()[0], torch.ones((), dtype=torch.float64)])
+    optimizer.step(lambda: (residual(), J), residual)
+    assert abs(float(theta)) < 1 and optimizer.converged

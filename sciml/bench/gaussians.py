@@ -23,7 +23,7 @@ ROWS = (
     Row("cavity", 60, None, unknowns=("u", "v"), label="cavity, Re = 100, u and v", method="gaussian",
         options=LATTICE),
     Row("klein_gordon2d", 120, 2e-5, label="Klein–Gordon, 2-D, ten periods", method="gaussian", options=LATTICE),
-    Row("peak", 60, None, label="peak, Gaussians that split", method="splat"),
+    Row("peak", 60, None, label="peak, Gaussians that split", method="splat", options={"refine.most": 729}),
     Row("peak", 60, None, label="peak, as many on a lattice", method="lattice",
         options={"refine": "none", "model.centres": 27, "points": 2200, "balance": "ntk"}),
     Row("front", 240, None, label="front, Gaussians laid out by a metric", method="metric"),

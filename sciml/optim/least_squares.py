@@ -28,6 +28,7 @@ from .gauss_newton import GaussNewton
 AFFINE = 1e-10                   # share of |r| that r may differ from its linearisation where it is linear
 NEGLIGIBLE = 1e-3                # share of |r|² under which the decrease of a Newton step no longer pays
 CREEP = 0.1                      # the same with a ridge, along whose flat directions every step goes a little on
+STILL = 1e-6                     # share under which it is rounding that a damped step still finds something to lower
 WORTH = 0.9                      # share of |r| of an increment under which a solution anew is taken
 OFF, SLIGHT = 1e-24, 1e-8        # damping that is none, and the least that is some
 
@@ -89,7 +90,8 @@ class LeastSquares(GaussNewton):
         before = float(r @ r)
         affine = float((moved - (r + J @ velocity)).norm()) <= AFFINE * before**0.5
         share = CREEP if self.param_groups[0]["ridge"] else NEGLIGIBLE
-        self._settled = damping <= SLIGHT and (affine or before - float(moved @ moved) <= share * before)
+        gain = before - float(moved @ moved)
+        self._settled = gain <= STILL * before or damping <= SLIGHT and (affine or gain <= share * before)
         found = super().lowered(damping, r, J, velocity, moved)
         return found if found >= SLIGHT else max(OFF, self.param_groups[0]["ridge"])
 
