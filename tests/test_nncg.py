@@ -172,7 +172,7 @@ def test_a_linear_loss_has_a_hessian_of_zero():
 def test_parameters_that_the_loss_does_not_touch_stand_still():
     x, idle = torch.nn.Parameter(torch.ones(3, dtype=torch.float64)), torch.nn.Parameter(torch.ones(2).double())
     NystromNewtonCG([x, idle]).step(lambda: x.pow(4).sum(), generator())
-    torch.testing.assert_close(idle.detach(), torch.ones(2).double(), rtol=0, atol=1e-14)   # U Uᵀ rounds
+    torch.testing.assert_close(idle.detach(), torch.ones(2).double(), rtol=0, atol=1e-12)   # U Uᵀ rounds
     assert float(x.detach().max()) < 0.9
 
 
