@@ -62,7 +62,7 @@ class LeastSquares(GaussNewton):
         super().__init__(params, max(damping, ridge), lower, raise_, OFF, largest, tries, acceleration=0.0)
         for group in self.param_groups:
             group["ridge"] = float(ridge)
-        self._settled = False
+        self._settled, self._idle = False, 0           # found; damped steps in a row that gained next to nothing
 
     def equations(self, J: Any):
         return _Triangle(J)
@@ -91,7 +91,9 @@ class LeastSquares(GaussNewton):
         affine = float((moved - (r + J @ velocity)).norm()) <= AFFINE * before**0.5
         share = CREEP if self.param_groups[0]["ridge"] else NEGLIGIBLE
         gain = before - float(moved @ moved)
-        self._settled = gain <= STILL * before or damping <= SLIGHT and (affine or gain <= share * before)
+        self._idle = self._idle + 1 if damping > SLIGHT and gain <= NEGLIGIBLE * before else 0
+        self._settled = gain <= STILL * before or self._idle > 1 or \
+            damping <= SLIGHT and (affine or gain <= share * before)
         found = super().lowered(damping, r, J, velocity, moved)
         return found if found >= SLIGHT else max(OFF, self.param_groups[0]["ridge"])
 
@@ -100,12 +102,12 @@ class LeastSquares(GaussNewton):
 
     def state_dict(self):
         """Groups with the damping, the refusals in a row, and whether the solution is found."""
-        return {**super().state_dict(), "settled": self._settled}
+        return {**super().state_dict(), "settled": self._settled, "idle": self._idle}
 
     def load_state_dict(self, state_dict):
         """Restores `state_dict`."""
-        self._settled = bool(state_dict["settled"])
-        super().load_state_dict({k: v for k, v in state_dict.items() if k != "settled"})
+        self._settled, self._idle = bool(state_dict["settled"]), int(state_dict.get("idle", 0))
+        super().load_state_dict({k: v for k, v in state_dict.items() if k not in ("settled", "idle")})
 
 
 class _Triangle:
