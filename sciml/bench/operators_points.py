@@ -64,7 +64,7 @@ RING = {"model": "fno", "epochs": 30, "adamw.lr": 3e-3, "model.modes": (12, 6), 
         "model.padding": 0.4}
 POINTS = (("square", "FNO on one uniform grid 41², stress interpolated to it and back", SQUARE, None),
           ("one-box", "the same, trained through the interpolation (NUNO with one box)", ONE_BOX, None),
-          ("geo-fno", "Geo-FNO, as published", GEO, None),
+          ("geo-fno", "Geo-FNO, points alone, no deformation", GEO, None),
           ("geo-fno-shape", "Geo-FNO, a lifting layer, surroundings of the points", SHAPE, 6e-2),
           ("nuno", "NUNO, six boxes", NUNO, 6e-2),
           ("mesh-operator", "mesh operator", MESH, 0.2))
