@@ -55,7 +55,7 @@ class PlateRow:
 MESH = {"model": "mesh-operator", "batch": 8, "epochs": 20, "adamw.lr": 2e-3, "adamw.weight_decay": 1e-5, "clip": 1.0}
 GEO = {"model": "geo-fno", "batch": 10, "epochs": 20, "adamw.lr": 3e-3, "model.deformation": "none",
        "model.modes": (8, 8), "model.grid": (24, 24), "model.width": 24}
-SHAPE = {"model": "geo-fno", "batch": 10, "epochs": 120, "adamw.lr": 3e-3, "model.deformation": "none",
+SHAPE = {"model": "geo-fno", "batch": 10, "epochs": 150, "adamw.lr": 3e-3, "model.deformation": "none",
          "model.modes": (4, 4), "model.grid": (12, 12), "model.width": 48, "model.lifting": 96}
 NUNO = {"model": "nuno", "batch": 10, "epochs": 20, "adamw.lr": 3e-3, "model.width": 32, "model.projection": 64}
 ONE_BOX = {**NUNO, "epochs": 15, "model.boxes": 1, "model.grid": (41, 41), "model.modes": (12, 12), "model.width": 24}
