@@ -20,7 +20,7 @@ from ..learning import LearnedOperator, learn
 from ..learning.models import relative_errors
 from ..samples import Samples, SampleStore
 from . import antiderivative, clouds
-from .plates import GlobalGrid, mirrored, plates
+from .plates import GlobalGrid, mirrored, plates, unturned
 
 NODES = {"o-grid": "O-grid", "scattered": "scattered"}
 
@@ -55,7 +55,7 @@ class PlateRow:
 MESH = {"model": "mesh-operator", "batch": 8, "epochs": 20, "adamw.lr": 2e-3, "adamw.weight_decay": 1e-5, "clip": 1.0}
 GEO = {"model": "geo-fno", "batch": 10, "epochs": 20, "adamw.lr": 3e-3, "model.deformation": "none",
        "model.modes": (8, 8), "model.grid": (24, 24), "model.width": 24}
-SHAPE = {"model": "geo-fno", "batch": 10, "epochs": 150, "adamw.lr": 3e-3, "model.deformation": "none",
+SHAPE = {"model": "geo-fno", "batch": 10, "epochs": 120, "adamw.lr": 3e-3, "model.deformation": "none",
          "model.modes": (4, 4), "model.grid": (12, 12), "model.width": 48, "model.lifting": 96}
 NUNO = {"model": "nuno", "batch": 10, "epochs": 20, "adamw.lr": 3e-3, "model.width": 32, "model.projection": 64}
 ONE_BOX = {**NUNO, "epochs": 15, "model.boxes": 1, "model.grid": (41, 41), "model.modes": (12, 12), "model.width": 24}
@@ -101,6 +101,7 @@ def measure(row: PlateRow, seed: int, device: str, store: SampleStore) -> dict:
     errors = errors_at_points(found, samples, test, grid)
     kept["operator seconds"] = (process_time() - begin) / len(test)
     kept |= {"error": float(errors.mean()), "worst": float(errors.max()), "errors": errors.tolist(),
+             "averaged": float(errors_at_points(found, samples, test, grid, averaged=True).mean()),
              "training": float(errors_at_points(found, samples, train[:100], grid).mean()),
              "null": mean_field(samples, train, test)}
     if grid is not None:
@@ -109,13 +110,28 @@ def measure(row: PlateRow, seed: int, device: str, store: SampleStore) -> dict:
 
 
 def errors_at_points(found: LearnedOperator, samples: Samples, index: torch.Tensor,
-                     grid: GlobalGrid | None = None) -> torch.Tensor:
-    """‖û − u‖/‖u‖ over the points of each of some samples, (B,)."""
-    values = torch.as_tensor(found(index)["mises"])
-    if grid is not None:
-        return grid.errors(values, index)
+                     grid: GlobalGrid | None = None, averaged: bool = False) -> torch.Tensor:
+    """‖û − u‖/‖u‖ over the points of each of some samples, (B,).
+
+    Args:
+        found: The operator.
+        samples: Of `mirrored`.
+        index: Numbers of samples that are no images.
+        grid: Of an operator on one uniform grid.
+        averaged: Whether û is the mean of the answers to a void and to its mirror image.
+    """
+    values = _answers(found, index, grid)
+    if averaged:
+        images = _answers(found, index + len(samples) // 2, grid)
+        values = (values + (unturned(images) if values.ndim > 2 else images)) / 2
     u = samples.read(index, ["mises"], torch.float64)["mises"].reshape(len(index), -1)
     return relative_errors(values.reshape(len(index), -1, 1), u[..., None])[:, 0]
+
+
+def _answers(found: LearnedOperator, index: torch.Tensor, grid: GlobalGrid | None) -> torch.Tensor:
+    """û at the nodes of some samples, (B, nodes) or (B, rays, layers)."""
+    values = torch.as_tensor(found(index)["mises"]).double()
+    return values if grid is None else grid.back(values, index).reshape(len(index), *grid.nodes)
 
 
 def mean_field(samples: Samples, train: torch.Tensor, test: torch.Tensor) -> float:
@@ -157,7 +173,7 @@ def tables(device: str, out: Path) -> dict[str, str]:
 
 def _plates(nodes: str, device: str, out: Path) -> str:
     lines = ["| method | parameters | epochs | CPU seconds | mean test error | smallest – largest | training error | "
-             "worst void | over one uniform grid | target | ms a void | seeds |", "|---" * 12 + "|"]
+             "worst void | over one uniform grid | averaged with mirror images | over one uniform grid | target | ms a void | seeds |", "|---" * 14 + "|"]
     base, last = results(f"plates-{nodes}-square", device, out), {}
     for row in (row for row in ROWS if row.nodes == nodes):
         runs = results(row.key, device, out)
@@ -166,7 +182,11 @@ def _plates(nodes: str, device: str, out: Path) -> str:
         last = runs[0]
         middle = lambda key, runs=runs: median(f[key] for f in runs)
         errors = [f["error"] for f in runs]
-        ratio = f"{median(errors) / median(f['error'] for f in base):.2f}" if base else "–"
+        ratio = f"{median(errors) / median(f['error'] for f in base):.3f}" if base else "–"
+        both = [f["averaged"] for f in runs if "averaged" in f]
+        of_base = [f["averaged"] for f in base if "averaged" in f]
+        ratio += f" | {median(both):.3f} | " if both else " | – | "
+        ratio += f"{median(both) / median(of_base):.3f}" if both and of_base else "–"
         lines.append(
             f"| {row.label} | {last['parameters']:,} | {last['epochs']} | {middle('cpu'):.0f} | "
             f"**{median(errors):.3f}** | {min(errors):.3f} – {max(errors):.3f} | {middle('training'):.3f} | "

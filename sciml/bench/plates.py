@@ -12,6 +12,7 @@ from torch import Tensor
 from ..generators import Elasticity
 from ..inputs import GaussianRandomField, RandomNumber
 from ..inputs.waves import trigonometric
+from ..learning.models import relative_errors
 from ..operators.nuno import gathered
 from ..operators.subdomains import Links, links
 from ..samples import ArraySamples, Samples, SampleStore, make_samples
@@ -39,21 +40,24 @@ def plates(nodes: str, out: Path, split: dict[str, int] | None = None) -> Sample
 
 
 def mirrored(samples: Samples, unknown: str = "mises") -> ArraySamples:
-    """The training samples and their mirror images x → 1 − x, θ → π − θ, which are solutions too, and the test samples.
+    """Samples, and their mirror images x → 1 − x, θ → π − θ, which are solutions too: those for training are trained on.
 
-    Numbers: the training samples as they were, the test samples as they were, then the images.
+    Numbers: the samples as they were, then the images of all, in the same order.
     """
     names = ["xi", "x", "y", "weight", unknown]
     held = samples.read(torch.arange(len(samples)), names, torch.float64)
-    train = samples.indices("train")
-    images = {name: values[train] for name, values in held.items()}
-    turned = (RAYS // 2 - torch.arange(RAYS)) % RAYS
     grids = names if held["x"].ndim == 3 else ["xi"]
-    images = {name: values[:, turned] if name in grids else values for name, values in images.items()}
+    images = {name: unturned(values) if name in grids else values for name, values in held.items()}
     images["x"] = 1 - images["x"]
     fields = {name: torch.cat([held[name], images[name]]) for name in names}
-    splits = {"train": torch.cat([train, len(samples) + torch.arange(len(train))]), "test": samples.indices("test")}
+    train = samples.indices("train")
+    splits = {"train": torch.cat([train, len(samples) + train]), "test": samples.indices("test")}
     return ArraySamples(fields, ["xi"], samples.axes, splits=splits)
+
+
+def unturned(values: Tensor) -> Tensor:
+    """Values on rays (B, 64, …) as θ → π − θ puts them; twice is the identity."""
+    return values[:, (RAYS // 2 - torch.arange(RAYS)) % RAYS]
 
 
 class GlobalGrid:
@@ -71,6 +75,7 @@ class GlobalGrid:
         self.n = n
         held = samples.read(torch.arange(len(samples)), ["xi", "x", "y", unknown], torch.float64)
         B = len(samples)
+        self.nodes = held[unknown].shape[1:]
         self.points = torch.stack([held[c].reshape(B, -1) for c in ("x", "y")], -1)
         self.values = held[unknown].reshape(B, -1)
         square = torch.tensor([[[0.0, 0.0], [1.0, 1.0]]], dtype=torch.float64)
@@ -82,16 +87,15 @@ class GlobalGrid:
         x = torch.linspace(0, 1, n, dtype=torch.float64)
         self.samples = ArraySamples(fields, ["material", "gap"], {"x": x, "y": x}, splits=samples.splits)
 
-    def errors(self, values: Tensor, index: Tensor) -> Tensor:
-        """‖û − u‖/‖u‖ at the points of some of the samples, (B,), of values on the grid, (B, n, n)."""
-        back = gathered(values.to(torch.float64).reshape(len(index), -1, 1), self.links.out[index],
+    def back(self, values: Tensor, index: Tensor) -> Tensor:
+        """Values at the points of some of the samples, (B, points), from those on the grid, (B, n, n)."""
+        return gathered(values.to(torch.float64).reshape(len(index), -1, 1), self.links.out[index],
                         self.links.out_weights[index])[..., 0]
-        u = self.values[index]
-        return (back - u).norm(dim=1) / u.norm(dim=1)
 
     def floor(self, index: Tensor) -> Tensor:
-        """Errors of interpolation alone, to the grid and back."""
-        return self.errors(torch.as_tensor(self.samples.read(index, ["mises"], torch.float64)["mises"]), index)
+        """Errors of interpolation alone, to the grid and back, (B,)."""
+        held = torch.as_tensor(self.samples.read(index, ["mises"], torch.float64)["mises"])
+        return relative_errors(self.back(held, index)[..., None], self.values[index][..., None])[:, 0]
 
 
 def material(xi: Tensor, n: int) -> np.ndarray:
