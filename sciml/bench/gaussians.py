@@ -15,6 +15,7 @@ from .row import Row
 LATTICE = {"model": "gaussian"}
 METRIC = {**LATTICE, "model.centres": 14, "model.overlap": 1.2, "model.ghosts": 2, "model.covariance": "full",
           "refine": "metric", "refine.count": 772, "refine.rounds": 3}
+MANY = {**LATTICE, "model.centres": 80, "model.overlap": 1.2, "points": 16000}
 ROWS = (
     *(Row(problem, 60, target, label=label, method="gaussian", options=LATTICE) for problem, target, label in (
         ("helmholtz", 1e-8, "Helmholtz (4, 1)"), ("poisson", None, "Poisson"), ("heat", None, "heat"),
@@ -23,6 +24,14 @@ ROWS = (
     Row("cavity", 60, None, unknowns=("u", "v"), label="cavity, Re = 100, u and v", method="gaussian",
         options=LATTICE),
     Row("klein_gordon2d", 120, 2e-5, label="Klein–Gordon, 2-D, ten periods", method="gaussian", options=LATTICE),
+    Row("klein_gordon2d", 400, None, label="Klein–Gordon, 2-D, PIG by Gauss–Newton", method="pig-gauss-newton",
+        options={"model": "pig", "optimizer": "gauss-newton", "points": 4096, "dtype": "float64", "sampler": "sobol",
+                 "sobol.every": 5}),
+    Row("klein_gordon2d", 900, 5.5e-3, label="Klein–Gordon, 2-D, PIG as published (Adam)", method="pig",
+        options={"model": "pig", "dtype": "float32"}),
+    Row("helmholtz", 300, None, label="Helmholtz (4, 1), 80²", method="many", options=MANY),
+    Row("helmholtz", 300, None, label="Helmholtz (4, 1), 80², that end at 5 scales", method="many-cutoff",
+        options={**MANY, "model.cutoff": 5.0}),
     Row("peak", 60, None, label="peak, Gaussians that split", method="splat", options={"refine.most": 729}),
     Row("peak", 60, None, label="peak, as many on a lattice", method="lattice",
         options={"refine": "none", "model.centres": 27, "points": 2200, "balance": "ntk"}),

@@ -173,7 +173,8 @@ def tables(device: str, out: Path) -> dict[str, str]:
 
 def _plates(nodes: str, device: str, out: Path) -> str:
     lines = ["| method | parameters | epochs | CPU seconds | mean test error | smallest – largest | training error | "
-             "worst void | over one uniform grid | averaged with mirror images | over one uniform grid | target | ms a void | seeds |", "|---" * 14 + "|"]
+             "worst void | over one uniform grid | averaged with mirror images | over one uniform grid | target | "
+             "ms a void | seeds |", "|---" * 14 + "|"]
     base, last = results(f"plates-{nodes}-square", device, out), {}
     for row in (row for row in ROWS if row.nodes == nodes):
         runs = results(row.key, device, out)

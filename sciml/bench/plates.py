@@ -40,7 +40,7 @@ def plates(nodes: str, out: Path, split: dict[str, int] | None = None) -> Sample
 
 
 def mirrored(samples: Samples, unknown: str = "mises") -> ArraySamples:
-    """Samples, and their mirror images x → 1 − x, θ → π − θ, which are solutions too: those for training are trained on.
+    """Samples and their mirror images x → 1 − x, θ → π − θ, which are solutions too; both are trained on.
 
     Numbers: the samples as they were, then the images of all, in the same order.
     """

@@ -59,6 +59,8 @@ class FieldOptions:
         ghosts: How many lie beyond either end, one number or one for each coordinate; None: round(3.3 c), fewer where
             there are few centres.
         covariance: Of model=gaussian: "isotropic", "diagonal" or "full".
+        cutoff: Of model=gaussian: κ, the radius in scales at which Gaussians end smoothly, 4 to 6, so that rows see few
+            of them and large fields are solved for by sparse matrices; None: they end nowhere.
         train: Of model=gaussian: "amplitudes", or "shapes": centres, scales and rotations as well.
         polynomial: Of model=gaussian: the degree of polynomials that are added; None: none are.
         kernel: Of model=gp: "student-t" (Matérn-5/2) or "gaussian".
@@ -87,6 +89,7 @@ class FieldOptions:
     overlap: float = 1.5
     ghosts: int | tuple | None = None
     covariance: str = "diagonal"
+    cutoff: float | None = None
     train: str = "amplitudes"
     polynomial: int | None = None
     kernel: str = "student-t"

@@ -47,7 +47,7 @@ def gaussian_field(problem: Problem, recipe: Recipe, ansatz: Ansatz) -> Field:
     pieces = prod(len(places) + 1 for places in problem.setting.breaks.values())
     gaussians = GaussianField(centres, torch.tensor(scales, dtype=dtype).expand(len(centres), -1),
                           len(problem.unknowns) * pieces, options.covariance, options.train, periods,
-                          dtype=DTYPES[recipe.dtype], overlap=options.overlap)
+                          dtype=DTYPES[recipe.dtype], overlap=options.overlap, cutoff=options.cutoff)
     with torch.no_grad():
         gaussians.amplitudes.normal_(generator=torch.Generator().manual_seed(recipe.seed)).mul_(START)
     field: Field = gaussians

@@ -8,11 +8,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
+from scipy.sparse import block_diag, csr_matrix, diags, identity, kron, vstack
 from torch import Tensor, nn
 
 from ..calculus.engines import PointwiseReverse, TaylorForward
 from ..calculus.factored import FactoredJacobian, FactoredRows, RowMap, taped_factors
 from ..calculus.jacobian import is_complete, taped_jacobian, vmapped_jacobian
+from ..calculus.sparse import SparseJacobian, is_sparse, sparse_rows
 from ..elements.functionals import Functionals, Total
 from ..errors import TrainingError
 from ..fields import Nodal
@@ -103,6 +105,69 @@ class Linearizer:
             Z = objective.transformed(transform, torch.cat([M.reshape(-1, P) for _, M in parts]))
             r, J = torch.cat([r, z]), torch.cat([J, Z])
         return r, J
+
+    def sees_few(self) -> bool:
+        """Whether rows see few of the parameters, so that `sparse` is worth while."""
+        objective = self.objective
+        if not self.taped or isinstance(objective.field, Nodal):
+            return False
+        for block in objective.trained:
+            tape: list = []
+            points, data, _ = next(iter(objective.pieces(block)))
+            with torch.enable_grad():
+                objective.values(block, points[:1], {k: v[:1] for k, v in data.items()}, tape, [])
+            return is_sparse(tape, objective.trainable)
+        return False
+
+    def sparse(self) -> tuple[Tensor, SparseJacobian]:
+        """r of shape (R,) and its Jacobian by its entries, rows as in `Objective.residual`."""
+        objective = self.objective
+        values, matrices = [], []
+        for block in objective.trained:
+            for points, data, rows in objective.pieces(block):
+                f, J = self._sparse_rows(block, points, data)
+                factor = objective.factor(block, rows)
+                values.append((factor * f).reshape(-1))
+                matrices.append(_scaled(factor, f, J))
+        for transform in objective.transforms:
+            parts = [self._sparse_rows(b, p, data) for b in objective.blocks_of(transform)
+                     for p, data, _ in objective.pieces(b)]
+            values.append(objective.transformed(transform, torch.cat([v.reshape(-1) for v, _ in parts])))
+            full = torch.from_numpy(vstack([M for _, M in parts]).toarray()).to(values[-1])
+            matrices.append(csr_matrix(objective.transformed(transform, full).cpu().numpy()))
+        return torch.cat(values), SparseJacobian(vstack(matrices, format="csr"), values[0])
+
+    def _sparse_rows(self, block: Block, points: Points, data: Mapping[str, Tensor]
+                     ) -> tuple[Tensor, csr_matrix]:
+        """Unweighted rows (R, K) and the entries of their Jacobian (R·K, P)."""
+        objective, parameters = self.objective, self.objective.trainable
+        if block.name not in self.verified:
+            few = points if block.combine == "integral" else points[:VERIFIED]
+            self._values(block, few, {k: v[:len(few)] for k, v in data.items()})
+
+        def entries(at: Points, data: Mapping[str, Tensor]) -> tuple[Tensor, csr_matrix]:
+            tape: list = []
+            copies: list = []
+            with torch.enable_grad():
+                values = objective.values(block, at, data, tape, copies)
+                return values.detach(), sparse_rows(values, tape, parameters, copies)
+
+        if isinstance(block.tests, Total):
+            f, J = self.rows(block, points, data)
+            return f, csr_matrix(J.reshape(f.numel(), -1).cpu().numpy())
+        f, J = entries(points, data)
+        if block.tests is not None:
+            return block.tests(f)[:, None], (block.tests.matrix @ J).tocsr()
+        if block.combine == "difference":
+            g, G = entries(objective.partner(block, points), data)
+            return f - g, J - G
+        if block.combine == "integral":
+            assert points.weights is not None
+            w = points.weights.reshape(block.groups, -1).cpu().numpy()
+            sums = block_diag([row[None] for row in w])
+            return objective.integrate(block, points, f) - block.target, \
+                (kron(sums, identity(f.shape[1])) @ J).tocsr()
+        return f, J
 
     def factored(self) -> tuple[Tensor, FactoredJacobian]:
         """r of shape (R,) and its Jacobian by factors, rows as in `Objective.residual`."""
@@ -218,6 +283,12 @@ class Linearizer:
         J = vmapped_jacobian(pointwise, self.objective, X)
         with torch.no_grad():
             return self.objective.values(block, points, data).detach(), J
+
+
+def _scaled(factor: float | Tensor, f: Tensor, J: csr_matrix) -> csr_matrix:
+    """Rows of J times those of a factor that multiplies f."""
+    row = torch.as_tensor(factor, dtype=f.dtype, device=f.device).expand_as(f).reshape(-1)
+    return (diags(row.cpu().numpy()) @ J).tocsr()
 
 
 class _Values(nn.Module):

@@ -72,7 +72,7 @@ class Objective(nn.Module):
         self.stand_ins: dict[str, Block] = {}
         self.data: dict[str, Mapping[str, Tensor]] = {}
         self._pass: Callable[..., Tensor] = self.values
-        self._linearizer = Linearizer(self)
+        self.linearizer = Linearizer(self)
 
     @property
     def trainable(self) -> list[nn.Parameter]:
@@ -314,7 +314,7 @@ class Objective(nn.Module):
         for block in self.blocks:
             total, seen = torch.zeros((), dtype=self.dtype, device=self.device), 0
             for points, data, _ in self.pieces(block, count):
-                values, J = self._linearizer.rows(block, points, data)
+                values, J = self.linearizer.rows(block, points, data)
                 total, seen = total + J.square().sum(), seen + len(values)
             found[block.name] = total / seen
         return found
@@ -372,17 +372,17 @@ class Objective(nn.Module):
 
     def linearize(self, parameters: Sequence[Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """r of shape (R,) and J = ∂r/∂θ of shape (R, P) for some parameters (None: all), rows as in `residual`."""
-        return self._linearizer.matrix(parameters)
+        return self.linearizer.matrix(parameters)
 
     def factored(self) -> tuple[Tensor, FactoredJacobian]:
         """r of shape (R,) and J = ∂r/∂θ by its factors, in the memory of one pass through the field."""
-        return self._linearizer.factored()
+        return self.linearizer.factored()
 
     def jacobian(self, block: Block, points: Points, data: Mapping[str, Tensor] | None = None,
                  parameters: Sequence[Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """Residual components (N, K) and their gradients (N, K, P) at any points of a block's region, unweighted; for
         some parameters (None: all)."""
-        parts = [self._linearizer.rows(block, points[i:i + self.chunk],
+        parts = [self.linearizer.rows(block, points[i:i + self.chunk],
                                        {k: v[i:i + self.chunk] for k, v in (data or {}).items()}, parameters)
                  for i in range(0, len(points), self.chunk)]
         return torch.cat([r for r, _ in parts]), torch.cat([J for _, J in parts])

@@ -22,8 +22,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..calculus.sparse import SparseJacobian
 from ..errors import ProblemError
 from .gauss_newton import GaussNewton
+from .sparse import SparseEquations
 
 AFFINE = 1e-10                   # share of |r| that r may differ from its linearisation where it is linear
 NEGLIGIBLE = 1e-3                # share of |r|² under which the decrease of a Newton step no longer pays
@@ -54,6 +56,7 @@ class LeastSquares(GaussNewton):
     """
 
     name = "least-squares"
+    sparse = True
 
     def __init__(self, params, damping: float = OFF, lower: float = 10.0, raise_: float = 10.0,
                  largest: float = 1e8, tries: int = 20, ridge: float = 0.0):
@@ -65,7 +68,7 @@ class LeastSquares(GaussNewton):
         self._settled, self._idle = False, 0           # found; damped steps in a row that gained next to nothing
 
     def equations(self, J: Any):
-        return _Triangle(J)
+        return SparseEquations(J) if isinstance(J, SparseJacobian) else _Triangle(J)
 
     def velocity(self, start, r, J, normal, residual):
         plain = super().velocity(start, r, J, normal, residual)

@@ -314,7 +314,9 @@ class LeastSquares(Driver):
 
     def step(self, progress):
         objective = self.objective
-        linearize = objective.factored if self.optimizer.needs == "factored" else objective.linearize
+        linearize: Callable = objective.factored if self.optimizer.needs == "factored" else objective.linearize
+        if getattr(self.optimizer, "sparse", False) and objective.linearizer.sees_few():
+            linearize = objective.linearizer.sparse
         return torch.tensor(self.optimizer.step(linearize, objective.residual), dtype=objective.dtype)
 
     def done(self):
