@@ -10,7 +10,8 @@ bring the solution to where QR has it as long as κ(A) is below 1e9 or so (Gauss
 Parameters are reordered by reverse Cuthill–McKee, so that L is a band, or, where that saves nothing, a full
 triangle. Columns that most rows see (polynomials, unknown parameters) border the band and are eliminated last.
 
-Source: Björck (1996), Numerical Methods for Least Squares Problems, 7.4 (preconditioned CGLS); Cuthill and McKee (1969).
+Source: Björck (1996), Numerical Methods for Least Squares Problems, 7.4 (preconditioned CGLS); Cuthill and McKee
+(1969), doi:10.1145/800195.805928, for the order.
 """
 
 from __future__ import annotations
