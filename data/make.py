@@ -28,6 +28,7 @@ FILES = {
         "kuramoto_sivashinsky",
         {"points": 257, "outputs": 101, "modes": 1024, "steps": 200},
     ),
+    "lorenz": ("lorenz", {"start": [1.0, 1.0, 20.0], "final": 5.0, "outputs": 501}),
     "nonlinear_diffusion": ("nonlinear_diffusion", {"points": 41, "outputs": 17, "n": 128}),
     "plate_hole": ("plate_hole", {"young": 1.0, "poisson": 0.3, "levels": 2}),
     "bracket": ("bracket", {"young": 210.0, "poisson": 0.3, "levels": 2}),

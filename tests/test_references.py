@@ -199,6 +199,7 @@ FILES = (
     "cavity_re100",
     "kdv",
     "kuramoto_sivashinsky",
+    "lorenz",
     "nonlinear_diffusion",
     "poisson_holes",
     "well_barrier",

@@ -62,6 +62,8 @@ class FieldOptions:
         cutoff: Of model=gaussian: κ, the radius in scales at which Gaussians end smoothly, 4 to 6, so that rows see few
             of them and large fields are solved for by sparse matrices; None: they end nowhere.
         train: Of model=gaussian: "amplitudes", or "shapes": centres, scales and rotations as well.
+        slabs: Of model=gaussian: intervals of time with `centres` Gaussians each, which least-squares solves for one
+            after the other.
         polynomial: Of model=gaussian: the degree of polynomials that are added; None: none are.
         kernel: Of model=gp: "student-t" (Matérn-5/2) or "gaussian".
         components: Q of its mixture.
@@ -91,6 +93,7 @@ class FieldOptions:
     covariance: str = "diagonal"
     cutoff: float | None = None
     train: str = "amplitudes"
+    slabs: int = 1
     polynomial: int | None = None
     kernel: str = "student-t"
     components: int = 30
@@ -107,7 +110,7 @@ class FieldOptions:
         look_up("init", self.init, dict.fromkeys(("glorot", "random-features")))
         if not self.spread > 0:
             raise ProblemError(f"model.spread={self.spread} must be positive")
-        for name in ("width", "depth", "harmonics", "pieces", "channels"):
+        for name in ("width", "depth", "harmonics", "pieces", "channels", "slabs"):
             if getattr(self, name) < 1:
                 raise ProblemError(f"model.{name}={getattr(self, name)} must be at least 1")
         look_up("model.scale", self.scale, dict.fromkeys(("none", "inverse-symbol")))

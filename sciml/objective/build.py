@@ -12,6 +12,7 @@ from ..calculus import ENGINES
 from ..calculus.quantity import derivative_suffix
 from ..errors import ProblemError
 from ..fields import Constrained, Field, Lifted, build_network
+from ..geometry.slices import Slices
 from ..points import Points
 from ..precondition.symbol import precondition_parameters
 from ..problem import Block, Problem
@@ -21,6 +22,7 @@ from .nodal import nodal_ansatz, nodal_field
 from .objective import Objective
 from .parameters import TrainableParameters
 from .recipe import DTYPES, Recipe
+from .slabs import continuity, knots_of
 from .tensor import TENSORS, tensor_ansatz, tensor_field
 
 
@@ -68,6 +70,8 @@ def build_objective(problem: Problem, recipe: Recipe, network: nn.Module | None 
     make = build if network is not None else own_ansatz.get(recipe.model, build)
     ansatz = make(problem, recipe.constraints if network is None else "soft")
     blocks = [b for b in problem.blocks if b.name not in ansatz.satisfied] or list(problem.blocks)
+    if network is None and recipe.model == "gaussian":
+        blocks += continuity(problem, knots_of(problem, recipe.field_options().slabs))
     own = None if network is None else _own(problem, network, dtype)
     base = build_field(problem, recipe, ansatz) if own is None else wrapped(own, problem, ansatz)
     parameters = TrainableParameters(problem.trainable, dtype)
@@ -153,7 +157,8 @@ def point_count(problem: Problem, recipe: Recipe, block: Block) -> int:
         return len(block.region)
     assert recipe.points is not None                       # `Training` fills it in
     inside = block.region is problem.region
-    return block.count or (recipe.points if inside else recipe.boundary_points or max(recipe.points // 4, 1))
+    one = block.count or (recipe.points if inside else recipe.boundary_points or max(recipe.points // 4, 1))
+    return one * (block.region.copies if isinstance(block.region, Slices) else 1)
 
 
 def place_points(objective: Objective, stored: Mapping[str, Mapping]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from math import ceil
 
 from ..fields import GaussianField, HermiteAxis, TensorField
+from ..fields.slabs import Slabs
 
 FAMILIES: dict[str, dict[str, object]] = {
     "gaussian": {"optimizer": "least-squares", "sampler": "sobol", "balance": "ntk"},      # rows of like size
@@ -64,10 +65,12 @@ def default_balance(model: str, balance: str, conditions: int, inverse: bool) ->
 def default_points(field: object) -> int:
     """Interior points where the recipe names no number: as many rows as an overdetermined system needs."""
     inner = field
-    while not isinstance(inner, GaussianField | TensorField) and hasattr(inner, "network"):
+    while not isinstance(inner, GaussianField | TensorField | Slabs) and hasattr(inner, "network"):
         inner = inner.network
     if isinstance(inner, TensorField) and any(isinstance(axis, HermiteAxis) for axis in inner.axes):
         return SHOWN
+    if isinstance(inner, Slabs):
+        return sum(default_points(part) for part in inner.parts)
     if isinstance(inner, GaussianField | TensorField):
         return max(ceil(ROWS * inner.head[0].shape[1]), 16)
     return POINTS

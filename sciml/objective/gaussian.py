@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 
 import torch
@@ -12,10 +13,12 @@ from ..fields.enriched import Enriched, monomials
 from ..fields.gaussian import tensor_centres
 from ..fields.lattice import lattice
 from ..fields.piecewise import Piecewise
+from ..fields.slabs import Slabs
 from ..geometry import Box
 from ..problem import Problem
 from ..problem.hard import Ansatz
 from .recipe import DTYPES, Recipe
+from .slabs import knots_of
 
 START = 1e-3             # of amplitudes: from u = 0 an equation in squares, such as |∇u| = 1, has no way down
 
@@ -25,13 +28,27 @@ def gaussian_field(problem: Problem, recipe: Recipe, ansatz: Ansatz) -> Field:
 
     Args:
         problem: Its periodic coordinates get images of the Gaussians instead of ghosts; its features are added.
-        recipe: With `model.centres`, `overlap`, `ghosts`, `covariance`, `train` and `polynomial`.
+        recipe: With `model.centres`, `overlap`, `ghosts`, `covariance`, `train`, `polynomial` and `slabs`.
 
     Raises:
         ProblemError: The options make no lattice.
     """
+    bounds, K = list(problem.region.bounds), recipe.field_options().slabs
+    knots = knots_of(problem, K)
+    if not knots:
+        return _part(problem, recipe, ansatz, bounds, recipe.seed)
+    column = problem.coordinates.index("t")
+    ends, parts = [bounds[column][0], *knots, bounds[column][1]], []
+    for k, between in enumerate(zip(ends, ends[1:], strict=False)):
+        bounds[column] = between
+        parts.append(_part(problem, recipe, ansatz, bounds, recipe.seed + k))
+    return Slabs(parts, column, knots)
+
+
+def _part(problem: Problem, recipe: Recipe, ansatz: Ansatz, bounds: Sequence[tuple[float, float]], seed: int) -> Field:
+    """Gaussians on a lattice of a box."""
     options, dtype = recipe.field_options(), torch.float64
-    bounds, columns = problem.region.bounds, problem.coordinates
+    columns = problem.coordinates
     counts, ghosts = options.counts(len(bounds)), options.beyond(len(bounds))
     lines, scales = [], []
     for (low, high), n, g, name in zip(bounds, counts, ghosts, columns, strict=True):
@@ -49,7 +66,7 @@ def gaussian_field(problem: Problem, recipe: Recipe, ansatz: Ansatz) -> Field:
                           len(problem.unknowns) * pieces, options.covariance, options.train, periods,
                           dtype=DTYPES[recipe.dtype], overlap=options.overlap, cutoff=options.cutoff)
     with torch.no_grad():
-        gaussians.amplitudes.normal_(generator=torch.Generator().manual_seed(recipe.seed)).mul_(START)
+        gaussians.amplitudes.normal_(generator=torch.Generator().manual_seed(seed)).mul_(START)
     field: Field = gaussians
     beside = list(problem.extra)
     if options.polynomial is not None:

@@ -22,6 +22,7 @@ from .elements import (
 )
 from .elliptic import poisson_boltzmann
 from .evolution import allen_cahn, gray_scott, kdv, kuramoto_sivashinsky
+from .motion import lorenz
 from .multipoles import poisson_holes
 from .porous import nonlinear_diffusion
 from .reference import Grid, load_with_origin, relative_l2
@@ -39,6 +40,7 @@ SOLVERS: dict[str, Callable[..., Grid]] = {
     "heat_plate": heat_plate,
     "kdv": kdv,
     "kuramoto_sivashinsky": kuramoto_sivashinsky,
+    "lorenz": lorenz,
     "lshape": lshape,
     "nonlinear_diffusion": nonlinear_diffusion,
     "plate_hole": plate_hole,

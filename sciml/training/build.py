@@ -6,9 +6,11 @@ from torch import Generator
 
 from ..balance import Balance, Projection, Surgery
 from ..errors import ProblemError
+from ..fields.slabs import slabs_of
 from ..objective import Objective, Recipe
 from ..objective.recipe import optimizer_options
 from ..optim import needs
+from .causal import Causal
 from .drivers import Driver, FirstOrder, LeastSquares, MultiLoss, NewtonCG, Projected, QuasiNewton
 from .tensors import Direct, Evolution, Spectra
 
@@ -40,6 +42,8 @@ def build_driver(objective: Objective, name: str, recipe: Recipe, balance: Balan
     if objective.energies and weights:
         raise ProblemError(f"balance={weights[0]} weighs squares, and condition {objective.energies[0].name!r} is an "
                            "energy; leave balance out")
+    if name == "least-squares" and (slabs := slabs_of(objective.field)) is not None:
+        return Causal(objective, name, options, slabs)
     if kind in ("residual", "factored"):
         return LeastSquares(objective, name, options)
     if kind == "head":
