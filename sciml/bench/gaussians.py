@@ -45,6 +45,8 @@ ROWS = (
                  "balance": "ntk"}),
     Row("poisson_holes", 240, None, label="four holes, Gaussians laid out by a metric", method="metric",
         options=METRIC),
+    Row("poisson_holes", 120, None, label="four holes, rings of Gaussians around them", method="rings",
+        options={**LATTICE, "model.centres": 18, "model.overlap": 1.5, "model.ghosts": 3, "model.rings": 16}),
     Row("poisson_holes", 120, None, label="four holes, as many on a lattice", method="lattice",
         options={**LATTICE, "model.centres": 28, "model.overlap": 1.0, "model.ghosts": 2}),
     Row("helmholtz100", 30, 1e-5, label="Helmholtz (10, 10)", method="kronecker", options={"model.centres": 60},

@@ -62,6 +62,8 @@ class FieldOptions:
         cutoff: Of model=gaussian: κ, the radius in scales at which Gaussians end smoothly, 4 to 6, so that rows see few
             of them and large fields are solved for by sparse matrices; None: they end nowhere.
         train: Of model=gaussian: "amplitudes", or "shapes": centres, scales and rotations as well.
+        rings: Of model=gaussian: around each disk or ball that is cut out of the domain, Gaussians on circles that grow
+            from it, this many on each, as 16; 0: none.
         slabs: Of model=gaussian: intervals of time with `centres` Gaussians each, which least-squares solves for one
             after the other.
         polynomial: Of model=gaussian: the degree of polynomials that are added; None: none are.
@@ -93,6 +95,7 @@ class FieldOptions:
     covariance: str = "diagonal"
     cutoff: float | None = None
     train: str = "amplitudes"
+    rings: int = 0
     slabs: int = 1
     polynomial: int | None = None
     kernel: str = "student-t"
@@ -113,6 +116,8 @@ class FieldOptions:
         for name in ("width", "depth", "harmonics", "pieces", "channels", "slabs"):
             if getattr(self, name) < 1:
                 raise ProblemError(f"model.{name}={getattr(self, name)} must be at least 1")
+        if self.rings and not 6 <= self.rings <= 200:
+            raise ProblemError(f"model.rings={self.rings} must be 0 or from 6 to 200 Gaussians on a circle")
         look_up("model.scale", self.scale, dict.fromkeys(("none", "inverse-symbol")))
         if not self.gamma > 0:
             raise ProblemError(f"model.gamma={self.gamma} must be positive, or the modes it scales could not move")

@@ -6,20 +6,23 @@ from collections.abc import Sequence
 from math import prod
 
 import torch
+from torch import Tensor
 
 from ..errors import ProblemError
-from ..fields import Field, GaussianField
+from ..fields import Field, FieldOptions, GaussianField
 from ..fields.enriched import Enriched, monomials
 from ..fields.gaussian import tensor_centres
 from ..fields.lattice import lattice
 from ..fields.piecewise import Piecewise
+from ..fields.rings import rings
 from ..fields.slabs import Slabs
-from ..geometry import Box
+from ..geometry import Ball, Box, Difference, Domain, Product, Union
 from ..problem import Problem
 from ..problem.hard import Ansatz
 from .recipe import DTYPES, Recipe
 from .slabs import knots_of
 
+DEEP = 0.25              # spacings inside of a hole from which on the lattice gives way to rings
 START = 1e-3             # of amplitudes: from u = 0 an equation in squares, such as |∇u| = 1, has no way down
 
 
@@ -28,7 +31,7 @@ def gaussian_field(problem: Problem, recipe: Recipe, ansatz: Ansatz) -> Field:
 
     Args:
         problem: Its periodic coordinates get images of the Gaussians instead of ghosts; its features are added.
-        recipe: With `model.centres`, `overlap`, `ghosts`, `covariance`, `train`, `polynomial` and `slabs`.
+        recipe: With `model.centres`, `overlap`, `ghosts`, `covariance`, `train`, `polynomial`, `rings` and `slabs`.
 
     Raises:
         ProblemError: The options make no lattice.
@@ -60,11 +63,13 @@ def _part(problem: Problem, recipe: Recipe, ansatz: Ansatz, bounds: Sequence[tup
         scales.append(scale)
     reach = max(g * s / options.overlap for g, s in zip(ghosts, scales, strict=True))
     centres = _near(problem, tensor_centres(lines), reach)
+    widths = torch.tensor(scales, dtype=dtype).expand(len(centres), -1)
+    if options.rings:
+        centres, widths = _ringed(problem, centres, widths, lines, options)
     periods = {columns.index(c): p for c, p in ansatz.periods.items()}
     pieces = prod(len(places) + 1 for places in problem.setting.breaks.values())
-    gaussians = GaussianField(centres, torch.tensor(scales, dtype=dtype).expand(len(centres), -1),
-                          len(problem.unknowns) * pieces, options.covariance, options.train, periods,
-                          dtype=DTYPES[recipe.dtype], overlap=options.overlap, cutoff=options.cutoff)
+    gaussians = GaussianField(centres, widths, len(problem.unknowns) * pieces, options.covariance, options.train,
+                              periods, dtype=DTYPES[recipe.dtype], overlap=options.overlap, cutoff=options.cutoff)
     with torch.no_grad():
         gaussians.amplitudes.normal_(generator=torch.Generator().manual_seed(seed)).mul_(START)
     field: Field = gaussians
@@ -76,6 +81,49 @@ def _part(problem: Problem, recipe: Recipe, ansatz: Ansatz, bounds: Sequence[tup
     if pieces == 1:
         return field
     return Piecewise(field, {columns.index(c): p for c, p in problem.setting.breaks.items()}, len(problem.unknowns))
+
+
+def _ringed(problem: Problem, centres: Tensor, widths: Tensor, lines: Sequence[Tensor], options: FieldOptions
+            ) -> tuple[Tensor, Tensor]:
+    """Centres and scales with rings around the holes of the domain, in place of the lattice within them."""
+    holes, columns = round_holes(problem.region), problem.coordinates
+    if not holes:
+        raise ProblemError("model.rings are for disks and balls that are cut out of a domain, and this domain has "
+                           "none; leave model.rings out")
+    X, S = [centres], [widths]
+    for hole in holes:
+        own = [columns.index(n) for n in hole.names]
+        others = [k for k in range(len(columns)) if k not in own]
+        spacing = float((widths[0, own] / options.overlap).max())
+        middle = torch.tensor(hole.center, dtype=centres.dtype)
+        made, size = rings(middle, float(hole.radius), options.rings, options.overlap, spacing)
+        if not len(made):
+            continue
+        deep = (X[0][:, own] - middle).norm(dim=1) < float(hole.radius) - DEEP * spacing
+        X[0], S[0] = X[0][~deep], S[0][~deep]
+        along = tensor_centres([lines[k] for k in others]) if others else made.new_zeros(1, 0)
+        both, wide = made.new_zeros(len(made), len(along), len(columns)), widths[0].expand(len(made), len(along), -1)
+        both[:, :, own], both[:, :, others] = made[:, None], along[None]
+        wide = wide.clone()
+        wide[:, :, own] = size[:, None, None]
+        X.append(both.reshape(-1, len(columns)))
+        S.append(wide.reshape(-1, len(columns)))
+    return torch.cat(X), torch.cat(S)
+
+
+def round_holes(domain: Domain) -> list[Ball]:
+    """Disks and balls that are cut out of a domain, in the space of a product with other coordinates too."""
+    if isinstance(domain, Product):
+        return round_holes(domain.a) + round_holes(domain.b)
+    if isinstance(domain, Difference):
+        return round_holes(domain.a) + _balls(domain.b)
+    return []
+
+
+def _balls(domain: Domain) -> list[Ball]:
+    if isinstance(domain, Union):
+        return _balls(domain.a) + _balls(domain.b)
+    return [domain] if isinstance(domain, Ball) else []
 
 
 def _near(problem: Problem, centres: torch.Tensor, reach: float) -> torch.Tensor:

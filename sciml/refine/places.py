@@ -4,14 +4,43 @@ from __future__ import annotations
 
 import torch
 from torch import Generator, Tensor
+from torch.nn import Module
 
+from ..fields import gaussians_of
 from ..geometry import Domain
 from ..geometry.region import Region
 from ..points import Points, concatenate
+from ..sampling import Scene
 
 POOL = 4096              # cells of a boundary to begin with
 MOST = 2**16             # cells of a boundary looked at in one go
 TOP = 1 - 1e-15
+CLOSER = 0.8             # share of the largest spacing under which Gaussians are close
+
+
+def follow(scene: Scene, field: Module, each: int) -> None:
+    """Adds points where Gaussians are closer than elsewhere: about `each` in the cell of every such Gaussian.
+
+    Args:
+        scene: With points of all conditions in place.
+        field: With Gaussians.
+        each: Points.
+    """
+    own = gaussians_of(field)
+    if own is None:
+        return
+    h = own.log_scales.detach().exp().expand(-1, own.dimension) / own.overlap
+    fine = (h < CLOSER * h.amax(0)).any(1)
+    if not bool(fine.any()):
+        return
+    names = scene.view.problem.coordinates
+    for block in (b for b in scene.blocks if b.combine in ("each", "difference")):
+        order = [names.index(n) for n in block.region.names]
+        more = within(block.region, own.centres.detach()[fine][:, order], h[fine][:, order] / 2, each, scene.generator)
+        if len(more):
+            points = scene.points(block)[:scene.counts[block.name]]               # without those of the last time
+            both = concatenate([points, more.reorder(names)])
+            scene.place(block, Points(both.X, both.names, None, both.normals))
 
 
 def within(region, centres: Tensor, halves: Tensor, each: int, generator: Generator) -> Points:

@@ -25,14 +25,16 @@ from ..objective import Recipe, build_objective, place_points, point_count
 from ..objective.auto import resolve_optimizer
 from ..objective.diagnose import culprit
 from ..objective.diagnostics import diagnose
-from ..objective.families import default_balance, default_points
+from ..objective.families import ROWS, default_balance, default_points
 from ..objective.recipe import StagePlan, sampler_options
 from ..optim import is_second_order
 from ..points import Points
 from ..precondition import build_preconditioner
 from ..problem import Problem
 from ..refine import build_refiner
+from ..refine.places import follow
 from ..sampling import SAMPLERS, Sampler, Scene
+from ..sampling.static import Redrawn
 from ..solution.report import Report
 from ..solution.truth import Truth, resolve
 from .build import build_driver
@@ -81,6 +83,7 @@ class Training:
                         "the points of all conditions are given")
         self.sampler.check(self.scene)
         self.sampler.begin(self.scene)
+        self._follow()
         self.preconditioner.update(self.objective, 0)
         self.refiner = build_refiner(recipe.refine, recipe.options)
         self.refiner.check(self.objective.field)
@@ -113,6 +116,11 @@ class Training:
                         "sampler.every, or begin with adam:1000", "+".join(still), self.recipe.optimizer,
                         self.recipe.sampler)
 
+    def _follow(self) -> None:
+        """Adds points about rings of Gaussians to those of a sampler that does not choose them itself."""
+        if self.recipe.model == "gaussian" and self.recipe.field_options().rings and isinstance(self.sampler, Redrawn):
+            follow(self.scene, self.objective.field, ROWS)
+
     def _driver(self) -> Driver:
         return self._driver_of(self.stages[self.stage])
 
@@ -141,6 +149,8 @@ class Training:
         began = self.stage_step == 0
         self.objective.recording = self.sampler.reads and self.driver.first_order
         redrawn = self.sampler.update(self.scene, self.step, self._budget())
+        if redrawn:
+            self._follow()
         if self.preconditioner.update(self.objective, self.step) or began or redrawn:
             self.driver.redrawn()
         self.balance.update(self.objective, self.step, self.driver.first_order, redrawn, began)
