@@ -287,3 +287,11 @@ def test_streams_of_chosen_pairs_are_columns_of_all(generator):
     for rows, pairs in find_pairs(X, field.centres, half_widths(shape, 3.0), lambda d, c: c >= 0):
         some = pair_streams(X[rows], field.centres, shape, pairs, indices, 3.0)
         assert torch.equal(some, whole[:, pairs.rows + rows.start, pairs.columns])
+
+
+@pytest.mark.parametrize("option", [{"model.cutoff": 5.0}, {"model.slabs": 2}])
+def test_passes_that_depend_on_the_points_are_not_compiled(option):
+    problem = Problem(domain=Box(x=(0, 1), t=(0, 1)), unknowns="u", conditions=[
+        Equation(lambda u: u.t - u.xx), Initial(u=0.0), Dirichlet(u=1.0)])
+    with pytest.raises(ProblemError, match=f"compile .* {next(iter(option))}"):
+        sciml.solve(problem, model="gaussian", optimizer="adam", compile=True, steps=1, set=option, constraints="soft")

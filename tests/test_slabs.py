@@ -80,6 +80,19 @@ def test_states_at_several_times_share_the_points_evenly(generator):
     assert set(states.chart(torch.rand(50, 3, generator=generator)).X[:, 2].tolist()) == {0.25, 0.5, 0.75}
 
 
+def test_intervals_meet_in_single_precision_too():
+    found = sciml.solve(Problem(**HEAT), **OPTIONS, dtype="float32", constraints="soft", steps=30)
+    assert found.relative_l2()["u"] < 1e-3
+    knots = slabs_of(found.field).knots
+    assert torch.equal(knots, knots.float().double())
+
+
+@pytest.mark.parametrize("refine", ["splat", "metric"])
+def test_intervals_are_not_refined(refine):
+    with pytest.raises(ProblemError, match="slabs"):
+        sciml.solve(Problem(**HEAT), **OPTIONS, refine=refine)
+
+
 @pytest.mark.parametrize("options", [{}, {"constraints": "soft"}, {"model.cutoff": 5.0, "constraints": "soft"}])
 def test_intervals_one_after_the_other_are_as_accurate_as_one(options):
     found = sciml.solve(Problem(**HEAT), **OPTIONS, **options)

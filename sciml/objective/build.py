@@ -71,7 +71,7 @@ def build_objective(problem: Problem, recipe: Recipe, network: nn.Module | None 
     ansatz = make(problem, recipe.constraints if network is None else "soft")
     blocks = [b for b in problem.blocks if b.name not in ansatz.satisfied] or list(problem.blocks)
     if network is None and recipe.model == "gaussian":
-        blocks += continuity(problem, knots_of(problem, recipe.field_options().slabs))
+        blocks += continuity(problem, knots_of(problem, recipe.field_options().slabs, dtype), dtype)
     own = None if network is None else _own(problem, network, dtype)
     base = build_field(problem, recipe, ansatz) if own is None else wrapped(own, problem, ansatz)
     parameters = TrainableParameters(problem.trainable, dtype)
@@ -87,8 +87,20 @@ def build_objective(problem: Problem, recipe: Recipe, network: nn.Module | None 
     if own is not None and not isinstance(own, Field):
         _demand_derivatives(objective, own)
     if recipe.compile:
+        _demand_static(recipe)
         objective.compile_pass()
     return objective, ansatz
+
+
+def _demand_static(recipe: Recipe) -> None:
+    """Raises where what a pass does depends on where the points lie."""
+    if recipe.model != "gaussian":
+        return
+    options = recipe.field_options()
+    option = "model.cutoff" if options.cutoff is not None else "model.slabs" if options.slabs > 1 else ""
+    if option:
+        raise ProblemError(f"compile makes one graph for all points, and with {option} what is computed depends on "
+                           "where they lie; leave compile out")
 
 
 def _own(problem: Problem, network: nn.Module, dtype: torch.dtype) -> nn.Module:

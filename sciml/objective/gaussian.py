@@ -37,7 +37,7 @@ def gaussian_field(problem: Problem, recipe: Recipe, ansatz: Ansatz) -> Field:
         ProblemError: The options make no lattice.
     """
     bounds, K = list(problem.region.bounds), recipe.field_options().slabs
-    knots = knots_of(problem, K)
+    knots = knots_of(problem, K, DTYPES[recipe.dtype])
     if not knots:
         return _part(problem, recipe, ansatz, bounds, recipe.seed)
     column = problem.coordinates.index("t")

@@ -20,12 +20,12 @@ from ..problem import Block, Problem
 if TYPE_CHECKING:
     from .objective import Objective
 
-BELOW = 1e-12            # share of the time span that a state is taken before a knot
+BELOW = 1e-12            # share of the time span that a state is taken before a knot, if numbers are that fine
 INSTEAD = "leave model.slabs out"
 
 
-def knots_of(problem: Problem, slabs: int) -> list[float]:
-    """t_1 … t_{K−1}: equal intervals.
+def knots_of(problem: Problem, slabs: int, dtype: torch.dtype) -> list[float]:
+    """t_1 … t_{K−1}: equal intervals, their ends as numbers of the points' type.
 
     Raises:
         ProblemError: There is no time, or no initial condition to carry on.
@@ -38,15 +38,15 @@ def knots_of(problem: Problem, slabs: int) -> list[float]:
         raise ProblemError(f"model.slabs={slabs} begin each with the state that the one before ends in, and the "
                            f"problem has no Initial condition; {INSTEAD}")
     low, high = problem.region.bounds[problem.coordinates.index("t")]
-    return [low + (high - low) * k / slabs for k in range(1, slabs)]
+    return torch.tensor([low + (high - low) * k / slabs for k in range(1, slabs)], dtype=dtype).tolist()
 
 
-def continuity(problem: Problem, knots: list[float]) -> list[Block]:
+def continuity(problem: Problem, knots: list[float], dtype: torch.dtype) -> list[Block]:
     """The initial conditions' blocks at the knots, as differences between above and below; as many points at each."""
     if not knots:
         return []
     low, high = problem.region.bounds[problem.coordinates.index("t")]
-    shift = -BELOW * (high - low)
+    shift = -max(BELOW * (high - low), 4 * torch.finfo(dtype).eps * max(abs(low), abs(high)))
     where = f"t = {knots[0]:g}" if len(knots) == 1 else f"{len(knots)} later times"
     return [replace(b, name=f"{b.name} at {where}", region=Slices(problem.domain.region("initial"), "t", knots),
                     combine="difference", partner=("t", shift), hard=(), prescribed={})

@@ -93,8 +93,8 @@ class Metric(Refiner):
     def check(self, field):
         own = gaussians_of(field)
         if own is None:
-            raise ProblemError("refine=metric moves Gaussians, and this field is not made of them; take "
-                               "model=gaussian, or leave refine out")
+            raise ProblemError("refine=metric moves Gaussians, and this field is not made of them, or of several "
+                               "fields (model.slabs); take model=gaussian without slabs, or leave refine out")
         if own.periods:
             raise ProblemError("refine=metric has no periodic coordinates yet; take refine=splat, or "
                                "constraints=soft with the periodic data in the loss")

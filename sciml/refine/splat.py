@@ -85,8 +85,8 @@ class Splat(Refiner):
 
     def check(self, field):
         if gaussians_of(field) is None:
-            raise ProblemError("refine=splat splits Gaussians, and this field is not made of them; take "
-                               "model=gaussian, or leave refine out")
+            raise ProblemError("refine=splat splits Gaussians, and this field is not made of them, or of several "
+                               "fields (model.slabs); take model=gaussian without slabs, or leave refine out")
 
     def begin(self, scene, field):
         own = _own(field)
