@@ -176,7 +176,7 @@ CASES = {
 
 @pytest.mark.parametrize("mode", ["soft", "auto"])
 @pytest.mark.parametrize("case", CASES)
-def test_the_jacobian_of_a_problem_by_its_entries_is_the_matrix(case, mode):
+def test_the_jacobian_of_a_problem_by_its_entries_is_the_matrix(case, mode, monkeypatch):
     problem = Problem(**CASES[case])
     model = dict(name="gaussian", centres=16 if len(problem.coordinates) == 1 else 8, cutoff=CUTOFF, polynomial=1)
     objective, _ = build_objective(problem, make_recipe({}, {"model": model, "constraints": mode, "points": 60}))
@@ -189,6 +189,7 @@ def test_the_jacobian_of_a_problem_by_its_entries_is_the_matrix(case, mode):
             p.add_(0.1 * torch.randn(p.shape, dtype=p.dtype))
     r, J = objective.linearize()
     s, S = objective.linearizer.sparse()
+    monkeypatch.setattr("sciml.objective.linearize.FEW", 9.0)                # small fields see all of themselves
     assert objective.linearizer.sees_few() and torch.equal(r, s) and torch.allclose(r, objective.residual())
     dense = torch.from_numpy(S.matrix.toarray())
     assert torch.allclose(dense, J, rtol=1e-9, atol=1e-11 * float(J.abs().max()))
@@ -295,3 +296,48 @@ def test_passes_that_depend_on_the_points_are_not_compiled(option):
         Equation(lambda u: u.t - u.xx), Initial(u=0.0), Dirichlet(u=1.0)])
     with pytest.raises(ProblemError, match=f"compile .* {next(iter(option))}"):
         sciml.solve(problem, model="gaussian", optimizer="adam", compile=True, steps=1, set=option, constraints="soft")
+
+
+def test_what_is_not_finite_shows(generator):
+    field = gaussians(2, "diagonal", generator, train="shapes")
+    X = torch.rand(100, 2, generator=generator, dtype=torch.float64)
+    with torch.no_grad():
+        field.log_scales[3, 0] = torch.nan
+    assert not torch.isfinite(field(X)).all()
+    field = gaussians(2, "diagonal", generator)
+    X[7, 1] = torch.nan
+    found = field(X)
+    assert torch.isnan(found[7]).all() and torch.isfinite(found[8:]).all()
+
+
+def test_a_residual_that_is_not_finite_is_named():
+    problem = Problem(domain=Box(x=(0, 1)), unknowns="u", conditions=[
+        Equation(lambda u, x: u.x + torch.sqrt(u - u * (1 + 0 * x)) - 1), Dirichlet(u=0.0)])
+    found = sciml.solve(problem, model="gaussian", set={"model.cutoff": 5.0})
+    assert "not finite" in found.status
+
+
+def test_equations_without_any_entry_have_the_solution_zero():
+    from scipy import sparse
+    b = torch.ones(3, dtype=torch.float64)
+    ours = SparseEquations(SparseJacobian(sparse.csr_matrix((3, 2)), b))
+    assert ours.factor(1e-3) and torch.equal(ours.solve(b), torch.zeros(2, dtype=torch.float64))
+
+
+def test_rows_that_see_most_of_the_field_take_the_dense_way():
+    cube = Problem(domain=Box(x=(0, 1), y=(0, 1), z=(0, 1)), unknowns="u", conditions=[
+        Equation(lambda u: laplacian(u) - 1), Dirichlet(u=0.0)])
+    few = {}
+    for cutoff in (5.0, 2.0):
+        model = dict(name="gaussian", centres=10, cutoff=cutoff, overlap=1.0)
+        objective, _ = build_objective(cube, make_recipe({}, {"model": model, "constraints": "soft"}))
+        for block in objective.blocks:
+            objective.points[block.name] = block.region.sample(100, generator=torch.Generator().manual_seed(0))
+        few[cutoff] = objective.linearizer.sees_few()
+    assert few == {5.0: False, 2.0: True}
+
+
+def test_a_jacobian_that_does_not_fit_is_refused_before_it_is_made(monkeypatch):
+    monkeypatch.setattr("sciml.optim.memory.free_memory", lambda device: 2**20)
+    found = sciml.solve(Problem(**MEMBRANE), model="gaussian", set={"model.cutoff": 4.0, "model.centres": 40})
+    assert "entries needs" in found.status

@@ -79,3 +79,44 @@ def test_rings_without_holes_or_with_too_few_gaussians_are_refused(rings_, sente
     problem = Problem(domain=Disk(), unknowns="u", conditions=[Equation(lambda u: laplacian(u) - 1), Dirichlet(u=0.0)])
     with pytest.raises(ProblemError, match=sentence):
         sciml.solve(problem, model="gaussian", set={"model.rings": rings_})
+
+
+PLATE = Problem(domain=Box(x=(-1, 1), y=(-1, 1)) - Disk(radius=0.1), unknowns="u", conditions=[
+    Equation(lambda u: laplacian(u)), Dirichlet(u=lambda x, y: 0.5 * torch.log(x**2 + y**2))],
+    reference=dict(u=lambda x, y: 0.5 * torch.log(x**2 + y**2)))
+RINGED = {"model": "gaussian", "model.centres": 16, "model.rings": 12, "constraints": "soft", "seed": 0}
+
+
+def test_rings_work_in_single_precision():
+    assert sciml.solve(PLATE, **RINGED, dtype="float32", steps=20).relative_l2()["u"] < 1e-2
+
+
+def trained(problem, **options):
+    from sciml.training import Training
+    return Training(problem, make_recipe({}, {**RINGED, **options}))
+
+
+@pytest.mark.parametrize("rule", ["hammersley", "sobol", "lhs"])
+def test_redrawn_points_are_those_of_the_rule_with_others_round_the_holes(rule):
+    training = trained(PLATE, sampler=rule, **{f"{rule}.every": 1})
+    own, first = training.scene.counts["equation"], len(training.objective.points["equation"])
+    assert first > own
+    for step in (1, 2):
+        training.step = step
+        assert training._resample()
+        points = training.objective.points["equation"].X
+        cells = ((points[:own] + 1) * 3).long().clamp(0, 5)
+        assert len(torch.unique(cells[:, 0] * 6 + cells[:, 1])) == 36 and len(points) > own
+        assert bool((points[own:].norm(dim=1) < 0.9).all())
+    training.step = 2                                                      # nothing is due: all stay
+    kept = training.objective.points["equation"]
+    training.sampler.every = 10
+    assert not training._resample() and training.objective.points["equation"] is kept
+
+
+def test_rings_in_intervals_of_time_have_their_points_too():
+    moving = Problem(domain=PLATE.domain * Box(t=(0, 1)), unknowns="u", conditions=[
+        Equation(lambda u: u.t - laplacian(u)), Initial(u=0.0), Dirichlet(u=1.0)])
+    training = trained(moving, **{"model.slabs": 2, "model.centres": (8, 8, 6)})
+    for name in ("equation", "dirichlet", "initial"):
+        assert len(training.objective.points[name]) > training.scene.counts[name]

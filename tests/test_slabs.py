@@ -12,7 +12,9 @@ from sciml.calculus.jacobian import taped_jacobian, vmapped_jacobian
 from sciml.fields.gaussian import GaussianField
 from sciml.fields.slabs import Slabs, slabs_of
 from sciml.geometry.slices import Slices
+from sciml.objective import make_recipe
 from sciml.problem import load_problem
+from sciml.training import Training
 
 HEAT = dict(domain=Box(x=(0, 1), t=(0, 1)), unknowns="u",
             reference=dict(u=lambda x, t: torch.exp(-0.1 * pi**2 * t) * torch.sin(pi * x)),
@@ -142,3 +144,40 @@ def test_problems_that_have_no_intervals_are_told(change, sentence):
 def test_a_number_of_intervals_is_at_least_one():
     with pytest.raises(ProblemError, match="slabs"):
         sciml.solve(Problem(**HEAT), **{**OPTIONS, "model.slabs": 0})
+
+
+def test_intervals_meet_at_late_times_too():
+    late = Problem(domain=Box(t=(1e6, 1e6 + 1)), unknowns="u", conditions=[Equation(lambda u: u.t + u), Initial(u=1.0)],
+                   reference=dict(u=lambda t: torch.exp(1e6 - t)))
+    assert sciml.solve(late, **OPTIONS, constraints="soft").relative_l2()["u"] < 1e-6
+
+
+def test_points_stay_while_an_interval_is_solved_for():
+    found = sciml.solve("lorenz", seed=0, steps=400, set={"sobol.every": 1})
+    assert found.status == "ok" and max(found.relative_l2().values()) < 1e-3
+
+
+def test_a_run_that_ends_before_the_last_interval_says_so():
+    found = sciml.solve(Problem(**HEAT), **OPTIONS, steps=2)
+    assert "interval 2 of the 3" in found.status and "t = 0.666667" in found.status
+
+
+def test_an_interval_that_is_not_solved_for_is_told_of(caplog):
+    sciml.solve("lorenz", seed=0, set={"model.slabs": 4}, time=20)
+    assert "begins with a wrong state" in caplog.text
+
+
+def test_states_between_intervals_take_as_many_points_as_the_initial_one():
+    counts = []
+    for slabs in (1, 6):
+        recipe = make_recipe({}, {**OPTIONS, "model.slabs": slabs, "constraints": "soft"})
+        counts.append({n: len(p) for n, p in Training(Problem(**HEAT), recipe).objective.points.items()})
+    assert counts[1]["initial"] == counts[0]["initial"]
+    assert counts[1]["initial at 5 later times"] == 5 * counts[0]["initial"]
+    assert counts[1]["equation"] == 6 * counts[0]["equation"]
+
+
+@pytest.mark.parametrize("option", ["model.slabs", "model.rings"])
+def test_options_of_gaussians_are_told_of_where_another_model_ignores_them(option, caplog):
+    sciml.solve(Problem(**HEAT), model="mlp", set={option: 8}, steps=1, points=20)
+    assert f"{option}=8 does nothing" in caplog.text

@@ -52,7 +52,7 @@ class PlateRow:
         return f"plates-{self.nodes}-{self.method}"
 
 
-MESH = {"model": "mesh-operator", "batch": 8, "epochs": 20, "adamw.lr": 2e-3, "adamw.weight_decay": 1e-5, "clip": 1.0}
+MESH = {"model": "mesh-operator", "batch": 8, "epochs": 38, "adamw.lr": 2e-3, "adamw.weight_decay": 1e-5, "clip": 1.0}
 GEO = {"model": "geo-fno", "batch": 10, "epochs": 20, "adamw.lr": 3e-3, "model.deformation": "none",
        "model.modes": (8, 8), "model.grid": (24, 24), "model.width": 24}
 SHAPE = {"model": "geo-fno", "batch": 10, "epochs": 120, "adamw.lr": 3e-3, "model.deformation": "none",

@@ -40,6 +40,9 @@ class Entries(NamedTuple):
 def near_pairs(X: Tensor, centres: Tensor, shape: Tensor, cutoff: float) -> Iterator[tuple[slice, Pairs]]:
     """Groups of points, and the pairs with q < κ² of each."""
     X, centres, shape = X.detach(), centres.detach(), shape.detach()
+    if not all(bool(torch.isfinite(t).all()) for t in (X, centres, shape)):          # NaN must show, and lies nowhere
+        return ((slice(n, min(n + 64, len(X))), Pairs.all(min(64, len(X) - n), len(centres), X.device))
+                for n in range(0, len(X), 64))
     inverse = torch.exp(-shape) if shape.ndim == 2 else torch.linalg.inv(shape)
     return find_pairs(X, centres, half_widths(shape, cutoff),
                       lambda delta, columns: squares(delta, inverse[columns]) < cutoff**2)

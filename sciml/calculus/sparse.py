@@ -9,7 +9,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from .compact_sums import CompactRecord
+from .compact_sums import CompactRecord, near_pairs
 from .jacobian import contributions, place, relevant
 from .tape import Record
 
@@ -44,6 +44,17 @@ def is_sparse(tape: Sequence[Record], parameters: Sequence[Tensor]) -> bool:
     known = {id(p) for p in parameters}
     records = [r for r in tape if isinstance(r, CompactRecord)]
     return bool(records) and all(id(t) in known for r in records for t in r.tensors)
+
+
+def share_seen(tape: Sequence[Record]) -> float:
+    """Share of its Gaussians that a point of the records sees, in the mean."""
+    seen = total = 0
+    for record in (r for r in tape if isinstance(r, CompactRecord)):
+        for shift in record.shifts:
+            seen += sum(len(pairs) for _, pairs in near_pairs(record.X + shift, record.centres, record.shape,
+                                                              record.cutoff))
+        total += len(record.X) * len(record.centres)
+    return seen / max(total, 1)
 
 
 def sparse_rows(residual: Tensor, tape: Sequence[Record], parameters: Sequence[Tensor],

@@ -164,12 +164,13 @@ def unused_options(problem: Problem, objective: Objective) -> list[str]:
 
 
 def point_count(problem: Problem, recipe: Recipe, block: Block) -> int:
-    """Number of points of a block."""
+    """Number of points of a block; of states at the ends of intervals of time, as many at each as at the beginning."""
     if isinstance(block.region, Points):
         return len(block.region)
     assert recipe.points is not None                       # `Training` fills it in
     inside = block.region is problem.region
-    one = block.count or (recipe.points if inside else recipe.boundary_points or max(recipe.points // 4, 1))
+    slabs = recipe.field_options().slabs if recipe.model == "gaussian" and block.kind == "initial" else 1
+    one = block.count or (recipe.points if inside else recipe.boundary_points or max(recipe.points // (4 * slabs), 1))
     return one * (block.region.copies if isinstance(block.region, Slices) else 1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from math import prod
 
@@ -22,6 +23,7 @@ from ..problem.hard import Ansatz
 from .recipe import DTYPES, Recipe
 from .slabs import knots_of
 
+log = logging.getLogger(__name__)
 DEEP = 0.25              # spacings inside of a hole from which on the lattice gives way to rings
 START = 1e-3             # of amplitudes: from u = 0 an equation in squares, such as |∇u| = 1, has no way down
 
@@ -98,6 +100,7 @@ def _ringed(problem: Problem, centres: Tensor, widths: Tensor, lines: Sequence[T
         middle = torch.tensor(hole.center, dtype=centres.dtype)
         made, size = rings(middle, float(hole.radius), options.rings, options.overlap, spacing)
         if not len(made):
+            log.warning("model.rings add nothing round the hole of radius %g: the lattice is finer there", hole.radius)
             continue
         deep = (X[0][:, own] - middle).norm(dim=1) < float(hole.radius) - DEEP * spacing
         X[0], S[0] = X[0][~deep], S[0][~deep]
@@ -123,7 +126,7 @@ def round_holes(domain: Domain) -> list[Ball]:
 def _balls(domain: Domain) -> list[Ball]:
     if isinstance(domain, Union):
         return _balls(domain.a) + _balls(domain.b)
-    return [domain] if isinstance(domain, Ball) else []
+    return [domain] if isinstance(domain, Ball) and len(domain.names) in (2, 3) else []
 
 
 def _near(problem: Problem, centres: torch.Tensor, reach: float) -> torch.Tensor:

@@ -10,10 +10,17 @@ from ..optim.build import ALIASES
 from .auto import CANDIDATES
 from .recipe import Recipe
 
+OWN_TO_GAUSSIANS = {"cutoff": None, "rings": 0, "slabs": 1}          # options that a network would not miss
+
 
 def idle_settings(recipe: Recipe) -> list[str]:
-    """A sentence for a batch without a stage that takes it, and for each stage that the budget leaves no step."""
+    """A sentence for each option of another model, for a batch without a stage that takes it, and for each stage that
+    the budget leaves no step."""
     sentences, stages, begins = [], recipe.stages(), 0
+    if recipe.model != "gaussian":
+        given = {n: v for n, v in recipe.options.get("model", {}).items() if OWN_TO_GAUSSIANS.get(n, v) != v}
+        sentences += [f"model.{n}={v!r} does nothing: it is for model=gaussian, and this is model={recipe.model}"
+                      for n, v in given.items()]
     if recipe.batch is not None and recipe.optimizer != "auto" and all(is_second_order(s.optimizer) for s in stages):
         sentences.append(f"batch={recipe.batch} does nothing: optimizer={recipe.optimizer} takes all points in every "
                          "step; leave batch out, or take a first-order optimizer such as soap")

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from ..calculus.engines import PointwiseReverse, TaylorForward
 from ..calculus.factored import FactoredJacobian, FactoredRows, RowMap, taped_factors
 from ..calculus.jacobian import is_complete, taped_jacobian, vmapped_jacobian
-from ..calculus.sparse import SparseJacobian, is_sparse, sparse_rows
+from ..calculus.sparse import SparseJacobian, is_sparse, share_seen, sparse_rows
 from ..elements.functionals import Functionals, Total
 from ..errors import TrainingError
 from ..fields import Nodal
-from ..optim.memory import demand_jacobian
+from ..optim.memory import demand_entries, demand_jacobian
 from ..points import Points
 from ..precondition import Transform
 from ..problem import Block
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .objective import Objective
 
 log = logging.getLogger(__name__)
+SAMPLED, FEW = 200, 0.25         # points that are looked at, and the share of parameters up to which they see few
 VERIFIED = 64                      # points that a factored Jacobian is compared with a plain gradient at
 
 
@@ -114,9 +115,15 @@ class Linearizer:
         for block in objective.trained:
             tape: list = []
             points, data, _ = next(iter(objective.pieces(block)))
+            some = slice(None, None, max(len(points) // SAMPLED, 1))
             with torch.enable_grad():
-                objective.values(block, points[:1], {k: v[:1] for k, v in data.items()}, tape, [])
-            return is_sparse(tape, objective.trainable)
+                objective.values(block, points[some], {k: v[some] for k, v in data.items()}, tape, [])
+            if is_sparse(tape, objective.trainable):
+                share = share_seen(tape)
+                rows = sum(objective.row_count(b) * len(b.components) for b in objective.trained)
+                if share <= FEW:
+                    demand_entries(round(share * rows * sum(p.numel() for p in objective.trainable)))
+                return share <= FEW
         return False
 
     def sparse(self) -> tuple[Tensor, SparseJacobian]:

@@ -9,6 +9,8 @@ import torch
 from ..errors import ProblemError, TrainingError
 from ..memory import free_memory, size_text
 
+ENTRY = 100              # bytes to an entry of a sparse Jacobian: values, columns and rows, joined, sorted and scaled
+
 
 def demand_memory(method: str, size: int, device: torch.device, instead: Mapping[str, int]) -> None:
     """Raises where a method's memory is not to be had.
@@ -55,6 +57,21 @@ def demand_jacobian(R: int, P: int, dtype: torch.dtype, device: torch.device) ->
         f"the Jacobian of {R:,} residuals and {P:,} parameters needs {jacobian / 2**30:.1f} GiB and its Gram matrix "
         f"{gram / 2**30:.1f} GiB, and {have / 2**30:.1f} GiB are left on {device}; use optimizer={fits}, which keeps "
         "the Jacobian by its factors, or lbfgs, fewer points, or a smaller field")
+
+
+def demand_entries(entries: int) -> None:
+    """Raises if a sparse Jacobian, and what it is put together from, does not fit into the memory that is left.
+
+    Args:
+        entries: Of the Jacobian.
+
+    Raises:
+        TrainingError: It does not fit.
+    """
+    need, have = ENTRY * entries, free_memory(torch.device("cpu"))
+    if have is not None and need > have:
+        raise TrainingError(f"a Jacobian of {entries:,} entries needs {size_text(need)} while it is put together, and "
+                            f"{size_text(have)} are free; take fewer points or Gaussians, or a smaller model.cutoff")
 
 
 def demand_gram(R: int, P: int, kernel: bool, dtype: torch.dtype, device: torch.device) -> None:

@@ -55,9 +55,13 @@ class SparseEquations:
         self.like = J.like
         norms = np.sqrt(np.asarray(J.matrix.multiply(J.matrix).sum(0)).ravel())
         self.diagonal = torch.from_numpy(norms)
+        if not np.isfinite(norms).all():
+            return                                       # whoever looks at the diagonal says where
         seen = norms > 1e-10 * norms.max(initial=0)
         self.scale = torch.from_numpy(np.where(seen, norms, np.inf)).to(self.like)
         self.P, self.seen = len(norms), np.nonzero(seen)[0]
+        if not len(self.seen):
+            return
         A = (J.matrix[:, self.seen] @ sparse.diags(1 / norms[self.seen])).tocsr()
         A.sum_duplicates()
         count = np.diff(A.tocsc().indptr)
@@ -87,6 +91,8 @@ class SparseEquations:
     def factor(self, damping: float) -> bool:
         """Sets μ; False where no ε makes the equations definite."""
         self.damping = damping if damping > 1e-20 else 0.0
+        if not len(self.seen):
+            return True
         shift = max(self.damping, LEAST)
         while not self._factored(shift):
             shift *= 10
@@ -135,6 +141,8 @@ class SparseEquations:
 
     def solve(self, b: Tensor) -> Tensor:
         """The solution, shape (P,), for b of shape (R,)."""
+        if not len(self.seen):
+            return torch.zeros_like(self.scale)
         A, mu = self.A, self.damping
         left = b.detach().cpu().double().numpy()
         x = np.zeros(A.shape[1])

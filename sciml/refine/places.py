@@ -7,8 +7,10 @@ from torch import Generator, Tensor
 from torch.nn import Module
 
 from ..fields import gaussians_of
+from ..fields.slabs import slabs_of
 from ..geometry import Domain
 from ..geometry.region import Region
+from ..geometry.slices import Slices
 from ..points import Points, concatenate
 from ..sampling import Scene
 
@@ -26,20 +28,25 @@ def follow(scene: Scene, field: Module, each: int) -> None:
         field: With Gaussians.
         each: Points.
     """
-    own = gaussians_of(field)
-    if own is None:
+    slabs = slabs_of(field)
+    found = [gaussians_of(part) for part in ([field] if slabs is None else slabs.parts)]
+    names, centres, halves = scene.view.problem.coordinates, [], []
+    for own in (g for g in found if g is not None):
+        h = own.log_scales.detach().exp().expand(-1, own.dimension) / own.overlap
+        fine = (h < CLOSER * h.amax(0)).any(1)
+        centres.append(own.centres.detach()[fine])
+        halves.append(h[fine] / 2)
+    if not centres or not any(map(len, centres)):
         return
-    h = own.log_scales.detach().exp().expand(-1, own.dimension) / own.overlap
-    fine = (h < CLOSER * h.amax(0)).any(1)
-    if not bool(fine.any()):
-        return
-    names = scene.view.problem.coordinates
+    mu, half = torch.cat(centres), torch.cat(halves)
     for block in (b for b in scene.blocks if b.combine in ("each", "difference")):
+        if isinstance(block.region, Slices):
+            continue                                         # states at the ends of intervals have points enough
         order = [names.index(n) for n in block.region.names]
-        more = within(block.region, own.centres.detach()[fine][:, order], h[fine][:, order] / 2, each, scene.generator)
+        more = within(block.region, mu[:, order], half[:, order], each, scene.generator)
         if len(more):
-            points = scene.points(block)[:scene.counts[block.name]]               # without those of the last time
-            both = concatenate([points, more.reorder(names)])
+            points = scene.points(block)
+            both = concatenate([points, more.reorder(names).to(points.X)])
             scene.place(block, Points(both.X, both.names, None, both.normals))
 
 

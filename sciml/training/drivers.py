@@ -83,6 +83,14 @@ class Driver(ABC):
         """Whether the minimum is found, so that another step would change nothing."""
         return False
 
+    def holds(self) -> bool:
+        """Whether points must stay where they are before the next step."""
+        return False
+
+    def unfinished(self) -> str:
+        """What is still at its start when the budget is used up, or an empty string."""
+        return ""
+
     def extras(self) -> dict[str, float]:
         """Numbers for the reports, such as the damping."""
         return {}

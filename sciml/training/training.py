@@ -116,9 +116,14 @@ class Training:
                         "sampler.every, or begin with adam:1000", "+".join(still), self.recipe.optimizer,
                         self.recipe.sampler)
 
+    @property
+    def _followed(self) -> bool:
+        """Whether points about rings of Gaussians are added to those of a sampler that does not choose them itself."""
+        return self.recipe.model == "gaussian" and bool(self.recipe.field_options().rings) and \
+            isinstance(self.sampler, Redrawn)
+
     def _follow(self) -> None:
-        """Adds points about rings of Gaussians to those of a sampler that does not choose them itself."""
-        if self.recipe.model == "gaussian" and self.recipe.field_options().rings and isinstance(self.sampler, Redrawn):
+        if self._followed:
             follow(self.scene, self.objective.field, ROWS)
 
     def _driver(self) -> Driver:
@@ -148,12 +153,24 @@ class Training:
     def _redraw(self) -> None:
         began = self.stage_step == 0
         self.objective.recording = self.sampler.reads and self.driver.first_order
-        redrawn = self.sampler.update(self.scene, self.step, self._budget())
-        if redrawn:
-            self._follow()
+        redrawn = not self.driver.holds() and self._resample()
         if self.preconditioner.update(self.objective, self.step) or began or redrawn:
             self.driver.redrawn()
         self.balance.update(self.objective, self.step, self.driver.first_order, redrawn, began)
+
+    def _resample(self) -> bool:
+        """Lets the sampler act, on the points that are its own; whether it redrew them."""
+        if not self._followed:
+            return self.sampler.update(self.scene, self.step, self._budget())
+        kept = dict(self.objective.points)
+        for block in self.scene.blocks:
+            self.objective.points[block.name] = kept[block.name][:self.scene.counts[block.name]]
+        redrawn = self.sampler.update(self.scene, self.step, self._budget())
+        if redrawn:
+            self._follow()
+        else:
+            self.objective.points.update(kept)
+        return redrawn
 
     def finished(self) -> bool:
         """Whether the budget is used up; moves on to the next stage, and after the last to a finer field."""
@@ -201,6 +218,7 @@ class Training:
                 yield self._finite_report()
                 unseen = 0
                 shown = clock = time.perf_counter()
+        self.stopped = self.stopped or self.driver.unfinished()
         yield self._finite_report()
 
     def advance(self, steps: int) -> None:
