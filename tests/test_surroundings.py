@@ -71,6 +71,18 @@ def plates(count=12):
     return {n: np.stack(v) for n, v in fields.items()}
 
 
+def test_a_run_is_restored_with_the_columns_and_the_model_that_it_had(tmp_path):
+    options = dict(inputs=[], outputs=["u"], points=("x", "y"), weights="area", train=10, test=2, model="geo-fno")
+    small = {"model.modes": (3, 3), "model.grid": (6, 6), "model.width": 6}
+    run = sciml.learn(plates(), surroundings=(0.1, 2), **options, **small, steps=2).save(tmp_path / "run")
+    again = sciml.learn(plates(), surroundings=(0.1, 2), **options, **small, steps=4, restore=run)
+    assert again.steps == 4
+    for changed in ({"surroundings": (0.2, 2)}, {"model.grid": (7, 7)}):
+        name = next(iter(changed))
+        with pytest.raises(ProblemError, match=name):
+            sciml.learn(plates(), **options, **{"surroundings": (0.1, 2), **small, **changed}, steps=4, restore=run)
+
+
 def test_learning_takes_them_as_inputs_and_needs_weights():
     options = dict(inputs=[], outputs=["u"], points=("x", "y"), train=10, test=2, model="geo-fno", steps=2)
     small = {"model.modes": (3, 3), "model.grid": (6, 6), "model.width": 6, "model.lifting": 8}

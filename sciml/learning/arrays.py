@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
 
@@ -28,6 +28,7 @@ from .learner import Learner
 from .models import OPERATORS, POINTS, Normaliser, Operator, build_model, build_point_model, relative_errors
 from .parallel import join
 from .recipe import DTYPES, OperatorRecipe, make_operator_recipe
+from .split import split
 
 IN_MEMORY = 2**31         # bytes of training samples that are read at once; more are streamed
 EVALUATED = 20
@@ -102,6 +103,22 @@ class ArrayTraining(Learner):
     @property
     def _fields(self) -> tuple[str, ...]:
         return (*self.samples.inputs, *self.samples.outputs)
+
+    def state_dict(self):
+        return {**super().state_dict(), "made of": self._made_of()}
+
+    def load_state_dict(self, state):
+        now = self._made_of()
+        other = {k: v for k, v in state.get("made of", now).items() if now.get(k) != v}
+        if other:
+            told = ", ".join(f"{k}={v!r} (now {now.get(k)!r})" for k, v in other.items())
+            raise ValueError(f"it was trained with {told}")
+        super().load_state_dict(state)
+
+    def _made_of(self) -> dict:
+        """What a checkpoint's weights mean something for."""
+        return {**asdict(self.columns), "model": self.recipe.model, **{
+            f"model.{k}": v for k, v in sorted(self.recipe.options.get("model", {}).items())}}
 
     def _check_shapes(self) -> None:
         """Raises a ProblemError if fields are no functions on the grid, or outputs at points differ in shape."""
@@ -338,7 +355,7 @@ def learn(samples: Arrays | Mapping[str, np.ndarray], *, inputs: Sequence[str] |
     if recipe.loss not in ("auto", "data") or recipe.augment != "none":
         raise ProblemError(f"loss={recipe.loss}, augment={recipe.augment}: arrays have no equations; take loss=data "
                            "and augment=none, or write a problem file")
-    training = ArrayTraining(samples, columns, recipe, _splits(samples, train, test))
+    training = ArrayTraining(samples, columns, recipe, split(samples, train, test))
     if restore is not None:
         state = RunFolder(restore).load_checkpoint(recipe.device)
         try:
@@ -367,33 +384,3 @@ def _in_memory(arrays: Mapping[str, np.ndarray], inputs: Sequence[str] | None, a
     nodes = axes if axes is not None else {} if points else \
         {f"x{i}": torch.linspace(0, 1, n, dtype=torch.float64) for i, n in enumerate(shape)}
     return ArraySamples(arrays, [*inputs], {n: torch.as_tensor(x) for n, x in nodes.items()})
-
-
-def _splits(samples: Arrays, train, test) -> tuple[Tensor, Tensor]:
-    """Indices of training and test samples, which must not overlap."""
-    B = len(samples)
-    every = torch.arange(B)
-    if train == "" and test == "":
-        if {"train", "test"} <= set(samples.splits):
-            return samples.indices("train"), samples.indices("test")
-        return every[:int(0.8 * B)], every[int(0.8 * B):]
-    found = []
-    for part, ends in ((train, "first"), (test, "last")):
-        if isinstance(part, int) and not isinstance(part, bool):
-            if not 0 < part <= B:
-                raise ProblemError(f"{part} samples were asked for, and there are {B}")
-            found.append(every[:part] if ends == "first" else every[B - part:])
-        elif isinstance(part, str) and part == "":
-            found.append(every[:0])
-        else:
-            found.append(samples.indices(part))
-    one, other = found
-    if not len(one):
-        one = every[~torch.isin(every, other)]
-    if not len(other):
-        other = every[~torch.isin(every, one)]
-    both = one[torch.isin(one, other)]
-    if len(both) or not len(other):
-        raise ProblemError(f"{len(both)} samples are both in train and in test, or there is none to test on; give "
-                           "splits that do not overlap")
-    return one, other
