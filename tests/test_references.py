@@ -33,6 +33,7 @@ SMALL = {
     "heat_plate": {"levels": 1},
     "kdv": {"points": 33, "outputs": 5, "modes": 256, "steps": 200},
     "kuramoto_sivashinsky": {"points": 33, "outputs": 5, "modes": 256, "steps": 500},
+    "lorenz": {"start": [1.0, 1.0, 20.0], "final": 1.0, "outputs": 11},
     "lshape": {"n": 4},
     "plate_hole": {"levels": 1},
     "poisson_boltzmann": {"points": 21, "cells": 80},

@@ -120,3 +120,15 @@ def test_rings_in_intervals_of_time_have_their_points_too():
     training = trained(moving, **{"model.slabs": 2, "model.centres": (8, 8, 6)})
     for name in ("equation", "dirichlet", "initial"):
         assert len(training.objective.points[name]) > training.scene.counts[name]
+
+
+def test_the_first_points_of_every_box_are_chosen(generator, monkeypatch):
+    from sciml.refine.places import _first_of_each
+    X = torch.rand(300, 2, generator=generator, dtype=torch.float64)
+    mu, half = X[:40] + 0.01, torch.full((40, 2), 0.05, dtype=torch.float64)
+    want = set()
+    for m, h in zip(mu, half, strict=True):
+        want |= set(torch.nonzero(((X - m).abs() <= h).all(1)).flatten()[:2].tolist())
+    for candidates in (20, 2**19):
+        monkeypatch.setattr("sciml.calculus.pairs.CANDIDATES", candidates)
+        assert set(_first_of_each(X, mu, half, 2).tolist()) == want

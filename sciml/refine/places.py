@@ -6,6 +6,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import Module
 
+from ..calculus.pairs import find_pairs
 from ..fields import gaussians_of
 from ..fields.slabs import slabs_of
 from ..geometry import Domain
@@ -17,6 +18,7 @@ from ..sampling import Scene
 POOL = 4096              # cells of a boundary to begin with
 MOST = 2**16             # cells of a boundary looked at in one go
 TOP = 1 - 1e-15
+DRAWN = 20000            # points of a boundary of which those near close Gaussians are taken
 CLOSER = 0.8             # share of the largest spacing under which Gaussians are close
 
 
@@ -42,12 +44,29 @@ def follow(scene: Scene, field: Module, each: int) -> None:
     for block in (b for b in scene.blocks if b.combine in ("each", "difference")):
         if isinstance(block.region, Slices):
             continue                                         # states at the ends of intervals have points enough
-        order = [names.index(n) for n in block.region.names]
-        more = within(block.region, mu[:, order], half[:, order], each, scene.generator)
+        if isinstance(block.region, Domain):
+            order = [names.index(n) for n in block.region.names]
+            more = within(block.region, mu[:, order], half[:, order], each, scene.generator)
+        else:
+            pool = scene.draw(block, DRAWN)
+            more = pool[_first_of_each(pool.X, mu, half, each)]
         if len(more):
             points = scene.points(block)
             both = concatenate([points, more.reorder(names).to(points.X)])
             scene.place(block, Points(both.X, both.names, None, both.normals))
+
+
+def _first_of_each(X: Tensor, centres: Tensor, halves: Tensor, each: int) -> Tensor:
+    """Positions of the first `each` points in every box."""
+    X, centres, halves = X.double(), centres.double(), halves.double()
+    taken = torch.zeros(len(centres), dtype=torch.long, device=X.device)
+    chosen = torch.zeros(len(X), dtype=torch.bool, device=X.device)
+    for rows, pairs in find_pairs(X, centres, halves, lambda delta, box: (delta.abs() <= halves[box]).all(1)):
+        box = pairs.columns[pairs.order]
+        rank = torch.arange(len(box), device=X.device) - (pairs.per_gaussian.cumsum(0) - pairs.per_gaussian)[box]
+        chosen[pairs.rows[pairs.order][taken[box] + rank < each] + rows.start] = True
+        taken += pairs.per_gaussian
+    return torch.nonzero(chosen).flatten()
 
 
 def within(region, centres: Tensor, halves: Tensor, each: int, generator: Generator) -> Points:
