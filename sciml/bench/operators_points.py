@@ -120,18 +120,19 @@ def errors_at_points(found: LearnedOperator, samples: Samples, index: torch.Tens
         grid: Of an operator on one uniform grid.
         averaged: Whether û is the mean of the answers to a void and to its mirror image.
     """
-    values = _answers(found, index, grid)
+    u = samples.read(index, ["mises"], torch.float64)["mises"]
+    values = _answers(found, index, grid).reshape(u.shape)
     if averaged:
-        images = _answers(found, index + len(samples) // 2, grid)
-        values = (values + (unturned(images) if values.ndim > 2 else images)) / 2
-    u = samples.read(index, ["mises"], torch.float64)["mises"].reshape(len(index), -1)
-    return relative_errors(values.reshape(len(index), -1, 1), u[..., None])[:, 0]
+        images = _answers(found, index + len(samples) // 2, grid).reshape(u.shape)
+        values = (values + (unturned(images) if u.ndim > 2 else images)) / 2
+    flat = lambda v: v.reshape(len(index), -1, 1)
+    return relative_errors(flat(values), flat(u))[:, 0]
 
 
 def _answers(found: LearnedOperator, index: torch.Tensor, grid: GlobalGrid | None) -> torch.Tensor:
-    """û at the nodes of some samples, (B, nodes) or (B, rays, layers)."""
+    """û at the nodes of some samples, shape (B, …)."""
     values = torch.as_tensor(found(index)["mises"]).double()
-    return values if grid is None else grid.back(values, index).reshape(len(index), *grid.nodes)
+    return values if grid is None else grid.back(values, index)
 
 
 def mean_field(samples: Samples, train: torch.Tensor, test: torch.Tensor) -> float:

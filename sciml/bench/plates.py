@@ -75,7 +75,6 @@ class GlobalGrid:
         self.n = n
         held = samples.read(torch.arange(len(samples)), ["xi", "x", "y", unknown], torch.float64)
         B = len(samples)
-        self.nodes = held[unknown].shape[1:]
         self.points = torch.stack([held[c].reshape(B, -1) for c in ("x", "y")], -1)
         self.values = held[unknown].reshape(B, -1)
         square = torch.tensor([[[0.0, 0.0], [1.0, 1.0]]], dtype=torch.float64)
