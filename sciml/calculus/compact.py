@@ -13,8 +13,8 @@ With F_m = 2^m φ^(m)(q), of which each is the next one's antiderivative (F_m′
 so that the Jacobian and reverse passes of any order are the same streams again. (Without the taper F_m = (−1)^m G, and
 these are the formulas of `gaussian.py`.) Below m = 0 only derivatives are ever asked for that contain no F_{−1}.
 
-φ has three continuous derivatives at the radius κ; the fourth jumps there by e^{−κ²/2} 4! 2⁴ (P …)²/κ⁴ or so, 1e-5 of
-its size at κ = 5.
+φ has three continuous derivatives at the radius κ; the fourth jumps there, along x by 384 e^{−κ²/2} / (κ⁴ s⁴), where at
+the centre that of a Gaussian is 3/s⁴: a part in a million of it at κ = 5.
 
 A taper narrows a Gaussian. Widened by √(1 + 8/κ²) it has its curvature at the centre again.
 
@@ -28,7 +28,7 @@ from math import comb, factorial
 import torch
 from torch import Tensor
 
-from .gaussian import extended
+from .gaussian import extended, raised
 from .indices import IndexSet, MultiIndex
 from .pairs import Pairs
 
@@ -155,16 +155,12 @@ class _PairStreams(torch.autograd.Function):
         return of_x, of_mu, of_shape, None, None, None, None
 
 
-def _raised(alpha: MultiIndex, *axes: int) -> MultiIndex:
-    return tuple(a + sum(k == i for k in axes) for i, a in enumerate(alpha))
-
-
 def moved(X: Tensor, centres: Tensor, shape: Tensor, pairs: Pairs, indices: IndexSet, cutoff: float, level: int,
           adjoint: Tensor) -> Tensor:
     """Σ_α g_α D^{α+e_k} F_m of the pairs, shape (P, D), for adjoints g of shape (S, P): what a point's motion does."""
     wide = extended(indices, 1)
     more = pair_streams(X, centres, shape, pairs, wide, cutoff, level)
-    return torch.stack([torch.stack([adjoint[i] * more[wide.position(_raised(alpha, k))]
+    return torch.stack([torch.stack([adjoint[i] * more[wide.position(raised(alpha, k))]
                                      for i, alpha in enumerate(indices.indices)]).sum(0)
                         for k in range(indices.dimension)], dim=1)
 
@@ -183,7 +179,7 @@ def shaped(X: Tensor, centres: Tensor, shape: Tensor, pairs: Pairs, indices: Ind
                 continue
             parts = []
             for i, alpha in enumerate(indices.indices):
-                beyond = more[wide.position(_raised(alpha, j, k))]
+                beyond = more[wide.position(raised(alpha, j, k))]
                 parts.append(adjoint[i] * (here[i] - squares_of[:, k] * beyond if shape.ndim == 2
                                            else 0.5 * (squares_of[:, j, k] * here[i] - beyond)))
             columns.append(torch.stack(parts).sum(0))

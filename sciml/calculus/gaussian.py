@@ -28,7 +28,7 @@ FARTHEST = {torch.float64: 900.0, torch.float32: 110.0}        # q beyond which 
 CACHED = 2**17           # numbers of a table of points by Gaussians that are worked on at a time
 
 
-def _raised(alpha: MultiIndex, *axes: int) -> MultiIndex:
+def raised(alpha: MultiIndex, *axes: int) -> MultiIndex:
     """α with some of its entries raised by one."""
     found = list(alpha)
     for axis in axes:
@@ -40,7 +40,7 @@ def extended(indices: IndexSet, order: int) -> IndexSet:
     """The closed set with all α + β, |β| ≤ order, for Σ; with diagonal shapes it holds more than is needed."""
     found = set(indices.indices)
     for _ in range(order):
-        found |= {_raised(alpha, k) for alpha in found for k in range(indices.dimension)}
+        found |= {raised(alpha, k) for alpha in found for k in range(indices.dimension)}
     return IndexSet.closure(found, indices.dimension)
 
 
@@ -115,12 +115,12 @@ def _of_shape(more: Tensor, indices: IndexSet, wide: IndexSet, shape: Tensor, i:
     here = more[wide.position(alpha)]
     if shape.ndim == 2:
         for k in range(D):
-            yield torch.addcmul(here, torch.exp(2 * shape[:, k]), more[wide.position(_raised(alpha, k, k))])
+            yield torch.addcmul(here, torch.exp(2 * shape[:, k]), more[wide.position(raised(alpha, k, k))])
         return
     P = torch.linalg.inv(shape)
     for j in range(D):
         for k in range(D):
-            yield 0.5 * (more[wide.position(_raised(alpha, j, k))] + P[:, j, k] * here)
+            yield 0.5 * (more[wide.position(raised(alpha, j, k))] + P[:, j, k] * here)
 
 
 class _Streams(torch.autograd.Function):
@@ -144,7 +144,7 @@ class _Streams(torch.autograd.Function):
         need_x, need_mu, need_shape = ctx.needs_input_grad[:3]
         wide = extended(indices, 2 if need_shape else 1)
         more = streams(X, centres, shape, wide)
-        first = [torch.stack([adjoint[i] * more[wide.position(_raised(alpha, k))]
+        first = [torch.stack([adjoint[i] * more[wide.position(raised(alpha, k))]
                               for i, alpha in enumerate(indices.indices)]).sum(0)
                  for k in range(D)] if need_x or need_mu else []
         of_x = torch.stack([f.sum(1) for f in first], dim=1) if need_x else None
@@ -313,7 +313,7 @@ class GaussianRecord:
         wide = extended(indices, 2 if shaped else 1)
         more = streams(self.X.detach(), self.centres.detach(), shape, wide)
         if moved:
-            first = [torch.stack([adjoint[i] * more[wide.position(_raised(alpha, k))]
+            first = [torch.stack([adjoint[i] * more[wide.position(raised(alpha, k))]
                                   for i, alpha in enumerate(indices.indices)]).sum(0)
                      for k in range(indices.dimension)]
             yield Contribution(self.centres, -torch.stack(first, dim=-1), adjoint, None)

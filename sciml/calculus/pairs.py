@@ -13,6 +13,7 @@ every time, also on CUDA, where scattered additions would not.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from itertools import product
 
 import torch
@@ -28,18 +29,25 @@ class Pairs:
         rows: The point of each pair, ascending, shape (P,).
         columns: Its Gaussian, shape (P,).
         N, M: Points and Gaussians.
-
-    Attributes:
-        per_point: Pairs of each point, shape (N,).
-        order: Pairs by Gaussian, by point within it, shape (P,).
-        per_gaussian: Pairs of each Gaussian, shape (M,).
     """
 
     def __init__(self, rows: Tensor, columns: Tensor, N: int, M: int):
         self.rows, self.columns, self.N, self.M = rows, columns, N, M
-        self.per_point = torch.bincount(rows, minlength=N)
-        self.per_gaussian = torch.bincount(columns, minlength=M)
-        self.order = torch.argsort(columns, stable=True)
+
+    @cached_property
+    def per_point(self) -> Tensor:
+        """Pairs of each point, shape (N,)."""
+        return torch.bincount(self.rows, minlength=self.N)
+
+    @cached_property
+    def per_gaussian(self) -> Tensor:
+        """Pairs of each Gaussian, shape (M,)."""
+        return torch.bincount(self.columns, minlength=self.M)
+
+    @cached_property
+    def order(self) -> Tensor:
+        """Pairs by Gaussian, by point within it, shape (P,)."""
+        return torch.argsort(self.columns, stable=True)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -52,19 +60,19 @@ class Pairs:
 
     def at_points(self, values: Tensor) -> Tensor:
         """Values of points, shape (N, …), of each pair's point, shape (P, …)."""
-        return _Take.apply(values, self, True)
+        return _Across.apply(values, self, True, False)
 
     def at_gaussians(self, values: Tensor) -> Tensor:
         """Values of Gaussians, shape (M, …), of each pair's Gaussian, shape (P, …)."""
-        return _Take.apply(values, self, False)
+        return _Across.apply(values, self, False, False)
 
     def over_gaussians(self, values: Tensor) -> Tensor:
         """Σ over the Gaussians of each point of values of pairs (P, …), shape (N, …)."""
-        return _Sum.apply(values, self, True)
+        return _Across.apply(values, self, True, True)
 
     def over_points(self, values: Tensor) -> Tensor:
         """Σ over the points of each Gaussian of values of pairs (P, …), shape (M, …)."""
-        return _Sum.apply(values, self, False)
+        return _Across.apply(values, self, False, True)
 
     def take(self, values: Tensor, points: bool) -> Tensor:
         """`at_points` or `at_gaussians`, without a graph."""
@@ -81,30 +89,17 @@ class Pairs:
         return found.reshape(len(lengths), *values.shape[1:])
 
 
-class _Take(torch.autograd.Function):
-    """Values at pairs; its adjoint is the sum over pairs, and the other way round."""
+class _Across(torch.autograd.Function):
+    """Values at pairs, or sums over pairs: each is the other's adjoint."""
 
     @staticmethod
-    def forward(ctx, values, pairs, points):
-        ctx.pairs, ctx.points = pairs, points
-        return pairs.take(values, points)
-
-    @staticmethod
-    def backward(ctx, adjoint):
-        return _Sum.apply(adjoint, ctx.pairs, ctx.points), None, None
-
-
-class _Sum(torch.autograd.Function):
-    """Sums over pairs."""
-
-    @staticmethod
-    def forward(ctx, values, pairs, points):
-        ctx.pairs, ctx.points = pairs, points
-        return pairs.sum(values, points)
+    def forward(ctx, values, pairs, points, summed):
+        ctx.pairs, ctx.points, ctx.summed = pairs, points, summed
+        return pairs.sum(values, points) if summed else pairs.take(values, points)
 
     @staticmethod
     def backward(ctx, adjoint):
-        return _Take.apply(adjoint, ctx.pairs, ctx.points), None, None
+        return _Across.apply(adjoint, ctx.pairs, ctx.points, not ctx.summed), None, None, None
 
 
 @torch.no_grad()

@@ -205,7 +205,8 @@ class GaussianField(Field):
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def features(self, x: Jet) -> Jet:
-        """G_i and their derivatives, the sum over images along periodic coordinates, shape (S, N, M)."""
+        """G_i that end nowhere and their derivatives, images along periodic coordinates included, shape (S, N, M)."""
+        assert self.cutoff is None                       # those that end are summed by pairs
         X = self._points(x)
         centres, shape = self.centres, self.shape()
         total: Tensor | None = None
